@@ -1,0 +1,44 @@
+# Two commands are enough: `make demo` shows the main job, `make test` proves the house. Both set up what they need.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+ENGINE ?= sandbox
+
+.PHONY: demo dev check test bench clean
+
+demo: $(VENV)/.demo
+	$(BIN)/python examples/chestxray/demo.py --engine $(ENGINE)
+
+dev: $(VENV)/.dev .link/medperf
+
+check: dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test: dev
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report
+
+bench: dev
+	$(BIN)/python -m bench
+
+clean:
+	rm -rf demo build dist .link .coverage* *.egg-info
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.demo: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet -e '.[examples]'
+	touch $@
+
+$(VENV)/.dev: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet -e '.[dev,examples]'
+	touch $@ $(VENV)/.demo
+
+.link/medperf:
+	mkdir -p .link && ln -sfn .. $@

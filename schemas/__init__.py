@@ -1,0 +1,1 @@
+"""The documents: names, digests, the YAML subset, manifests, JSON Schemas, pure metric rules."""
