@@ -83,7 +83,7 @@ class KeyFileError(RegistryError):
 
 
 class ConflictError(RegistryError):
-    """Somebody else changed the same branch first; nothing was written, the call can be repeated."""
+    """Somebody else changed the same branch first; nothing was written, so try again."""
 
 
 class AssetError(MedperfError):
