@@ -1,0 +1,199 @@
+"""A person's or a site's settings: `config.yaml` below `$MEDPERF_HOME`, one profile a registry.
+
+Read once by the command line and handed down frozen; written only by `login`, `registry init` and
+`profile`, with comments kept. Design §12 is the contract.
+"""
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic.alias_generators import to_camel
+
+from ..schemas.errors import DataError, UsageError
+from ..schemas.manifests import Bytes, Commit, Many, Name, Ref, RegistryId, TaskName
+
+_UNITS = {"Ki": 1 << 10, "Mi": 1 << 20, "Gi": 1 << 30}
+_SPANS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+def in_bytes(text: str) -> int:
+    """`8Gi` as a number of bytes."""
+    return int(text[:-2]) * _UNITS[text[-2:]]
+
+
+def in_seconds(text: str) -> int:
+    """`24h`, `7d`, `90m` or `30s` as a number of seconds."""
+    match = re.fullmatch(r"([1-9][0-9]{0,5})([smhd])", text)
+    if match is None:
+        raise ValueError("write a whole number and s, m, h or d, as in 24h")
+    return int(match[1]) * _SPANS[match[2]]
+
+
+def _span(text: str) -> str:
+    in_seconds(text)
+    return text
+
+
+Span = Annotated[str, AfterValidator(_span)]
+
+
+class Part(BaseModel):
+    """A strict, frozen part of the settings."""
+
+    model_config = ConfigDict(
+        strict=True, extra="forbid", frozen=True, alias_generator=to_camel, validate_by_name=True
+    )
+
+
+class Enrolment(Part):
+    """What was compared out of band when this registry was first trusted (design §6)."""
+
+    url: Annotated[str, Field(min_length=1)]
+    id: RegistryId
+    root: Commit
+    admins: Many[str]
+    approval: Literal["signed", "merge"]
+
+
+class Identity(Part):
+    """A name in the owner's file, and where its private key is: a file, or `agent`."""
+
+    name: Name
+    key: str
+
+
+class Me(Part):
+    """Who acts: the member signs statements and objects, the site signs results."""
+
+    owner: Name
+    member: Identity | None = None
+    site: Identity | None = None
+
+
+class Policy(Part):
+    """What this site lets happen, on top of what the registry approves."""
+
+    consent: Literal["association", "cube"] = "association"
+    release: Literal["manual", "automatic"] | Annotated[Many[Ref], Field(min_length=1)] = "manual"
+    k: Annotated[int, Field(ge=3)] = 10
+    bits_per_run: Annotated[int, Field(ge=1)] = 256
+    sandbox_foreign: bool = False
+    files: Many[str] = ()
+    hosts: Many[str] = ()
+    max_age: Span = "24h"
+    require: Many[Literal["memory", "processes", "cpus", "output_bytes", "output_files"]] = ()
+
+
+class SiteLimits(Part):
+    """What runs may use: jobs at once, GPUs, memory a task, seconds a task."""
+
+    jobs: Annotated[int, Field(ge=1, le=256)] = 1
+    gpus: Many[str] = ()
+    memory: Bytes = "8Gi"
+    timeout: dict[TaskName, Annotated[int, Field(ge=1)]] = Field(default_factory=dict)
+
+
+class Profile(Part):
+    """One registry, as one person or site sees it."""
+
+    registry: Enrolment
+    me: Me
+    storage: str
+    engine: Literal["docker", "singularity", "sandbox"]
+    policy: Policy = Policy()
+    limits: SiteLimits = SiteLimits()
+
+
+class Config(Part):
+    """The whole of config.yaml."""
+
+    active: str
+    profiles: dict[str, Profile]
+
+
+def home_folder(environ: Mapping[str, str]) -> Path:
+    """`$MEDPERF_HOME`, or the platform's folder for user data."""
+    if chosen := environ.get("MEDPERF_HOME"):
+        return Path(chosen).expanduser().absolute()
+    import platformdirs
+
+    return Path(platformdirs.user_data_dir("medperf")).absolute()
+
+
+@dataclass(frozen=True)
+class Home:
+    """The folder of `config.yaml` and `keys/`."""
+
+    path: Path
+
+    @property
+    def file(self) -> Path:
+        """Where the settings are."""
+        return self.path / "config.yaml"
+
+    def read(self) -> Config | None:
+        """The settings, or None where nobody has logged in; DataError for a wrong field."""
+        from ..schemas.yaml_subset import parse
+
+        if not self.file.exists():
+            return None
+        parsed = parse(self.file.read_bytes(), file=str(self.file))
+        try:
+            return Config.model_validate(parsed.value)
+        except ValidationError as error:
+            lines = [_sentence(self.file, parsed.line, dict(item)) for item in error.errors()]
+            raise DataError("\n".join(lines)) from error
+
+    def profile(self, name: str | None = None) -> tuple[str, Profile]:
+        """The profile called `name`, or the active one, with its name."""
+        config = self.read()
+        if config is None:
+            raise UsageError(
+                f"There are no settings in {self.path}: "
+                "run 'medperf login REGISTRY', or 'medperf registry init' for a new registry."
+            )
+        name = name or config.active
+        if name not in config.profiles:
+            known = ", ".join(sorted(config.profiles)) or "none"
+            raise UsageError(f"There is no profile {name!r} in {self.file} (there are: {known}).")
+        return name, config.profiles[name]
+
+    def resolve(self, path: str) -> Path:
+        """A path of the settings: relative ones are below the home folder."""
+        return (self.path / Path(path).expanduser()).absolute()
+
+    def save(self, name: str, profile: Profile) -> None:
+        """Writes `profile` under `name` and makes it the active one; comments elsewhere stay."""
+        from io import StringIO
+
+        from ruamel.yaml import YAML
+
+        self.read()  # a file that cannot be read is not overwritten
+        yaml = YAML()
+        document: Any = yaml.load(self.file.read_text()) if self.file.exists() else {}
+        document["active"] = name
+        fields = profile.model_dump(by_alias=True, exclude_none=True, mode="json")
+        document.setdefault("profiles", {})[name] = fields
+        stream = StringIO()
+        yaml.dump(document, stream)
+        self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
+        beside = self.file.with_name(f"config.yaml.{os.getpid()}.tmp")
+        beside.write_text(stream.getvalue())
+        beside.replace(self.file)
+
+
+def _sentence(file: Path, line_of: Any, item: dict[str, Any]) -> str:
+    where = tuple(item["loc"])
+    field = ".".join(str(part) for part in where)
+    line = line_of(where) or line_of(where[:-1])
+    found = "" if item["type"] in ("missing", "extra_forbidden") else f" (found {item['input']!r})"
+    what = {"missing": "is missing", "extra_forbidden": "is not a setting"}.get(
+        item["type"], item["msg"]
+    )
+    place = f"{file}:{line}" if line else str(file)
+    return f"{place}: {field}: {what}{found}. See 'medperf profile --help' for the settings."

@@ -1,0 +1,172 @@
+"""One person's or site's place of work: a profile, opened.
+
+It holds the clone of the registry, the keys, the engine and the folders, each opened when it is
+first asked for. Nothing here decides; it is what the procedures of this room are handed.
+"""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from ..registry.git import Repository
+from ..registry.keys import Signer, load_signer
+from ..registry.view import Pinned, View, open_view
+from ..runner.assets import AssetPolicy, Assets
+from ..runner.engines import open_engine
+from ..runner.engines.protocol import Engine
+from ..runner.workshop import Workshop
+from ..schemas.errors import RegistryError, UsageError
+from .datasets import LocalDatasets
+from .records import Runs
+from .settings import Home, Identity, Profile
+
+ORIGIN = "refs/remotes/origin/"
+MAIN = ORIGIN + "main"
+
+
+@dataclass(frozen=True)
+class Actor:
+    """A name that signs, and its key: `by` is owner/member or owner/site."""
+
+    by: str
+    signer: Signer
+
+
+class Workplace:
+    """An opened profile. Use it as a context manager: it closes the clone."""
+
+    def __init__(
+        self,
+        home: Home,
+        name: str,
+        profile: Profile,
+        *,
+        passphrase: Callable[[str], str] | None = None,
+    ) -> None:
+        self.home = home
+        self.name = name
+        self.profile = profile
+        self.storage = home.resolve(profile.storage)
+        self._passphrase = passphrase
+        self._repository: Repository | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Closes the clone."""
+        if self._repository is not None:
+            self._repository.close()
+            self._repository = None
+
+    @property
+    def repository(self) -> Repository:
+        """This profile's own bare clone."""
+        if self._repository is None:
+            path = self.storage / "registry.git"
+            self.storage.mkdir(parents=True, exist_ok=True, mode=0o700)
+            make = Repository.open if path.exists() else Repository.create
+            self._repository = make(path)
+        return self._repository
+
+    @property
+    def url(self) -> str:
+        """The registry's address."""
+        return self.profile.registry.url
+
+    def fetch(self) -> None:
+        """Brings the clone up to the registry; branches only, no tags."""
+        self.repository.fetch(self.url, [f"+refs/heads/*:{ORIGIN}*"])
+
+    def view(self, *, fetch: bool = True) -> View:
+        """The registry as this profile believes it, verified from its pinned root.
+
+        Raises StalledError where history or signatures do not hold.
+        """
+        if fetch:
+            self.fetch()
+        tip = self.repository.resolve(MAIN)
+        if tip is None:
+            raise RegistryError(f"{self.url} has no branch main: is it a MedPerf registry?")
+        marker = self.storage / "verified"
+        verified = marker.read_text().strip() if marker.exists() else None
+        view = open_view(self.repository, tip, pinned=self.pinned, verified=verified)
+        if tip != verified:
+            beside = marker.with_name(f"verified.{os.getpid()}.tmp")
+            beside.write_text(tip + "\n")
+            beside.replace(marker)
+        return view
+
+    @property
+    def pinned(self) -> Pinned:
+        """What was compared out of band at enrolment."""
+        enrolment = self.profile.registry
+        return Pinned(
+            registry=enrolment.id,
+            root=enrolment.root,
+            admins=tuple(enrolment.admins),
+            approval=enrolment.approval,
+        )
+
+    @property
+    def owner(self) -> str:
+        """The owner for whom this profile acts."""
+        return self.profile.me.owner
+
+    def member(self) -> Actor:
+        """The person of this profile, who signs statements and objects."""
+        return self._actor(self.profile.me.member, "member")
+
+    def site(self) -> Actor:
+        """The machine of this profile, which signs results."""
+        return self._actor(self.profile.me.site, "site")
+
+    def _actor(self, identity: Identity | None, what: str) -> Actor:
+        if identity is None:
+            raise UsageError(
+                f"Profile {self.name!r} has no {what}: 'medperf login --{what} NAME' adds one."
+            )
+        where = identity.key if identity.key == "agent" else self.home.resolve(identity.key)
+        signer = load_signer(where, passphrase=self._passphrase)
+        return Actor(f"{self.owner}/{identity.name}", signer)
+
+    @cached_property
+    def assets(self) -> Assets:
+        """The content-addressed cache, with this site's policy for addresses."""
+        policy = self.profile.policy
+        folders = tuple(self.home.resolve(path) for path in policy.files)
+        return Assets(
+            self.storage / "assets", AssetPolicy(files=folders, hosts=tuple(policy.hosts))
+        )
+
+    @cached_property
+    def engine(self) -> Engine:
+        """The container engine of this profile."""
+        return open_engine(self.profile.engine)
+
+    @cached_property
+    def workshop(self) -> Workshop:
+        """Where cubes are made ready to run."""
+        return Workshop(self.assets, self.engine, self.storage / "images")
+
+    @property
+    def datasets(self) -> LocalDatasets:
+        """The datasets on this machine."""
+        return LocalDatasets(self.storage / "datasets")
+
+    @property
+    def runs(self) -> Runs:
+        """The runs of this machine."""
+        return Runs(self.storage / "runs")

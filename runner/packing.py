@@ -1,0 +1,187 @@
+"""From a cube's files to its manifest: what is small goes in, what is large is named by digest.
+
+Nothing is uploaded. A large file has an address already, or `--host DIR` lays a copy out under the
+name that the address will have, and the person uploads that folder.
+"""
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from ..schemas.digests import file_digest
+from ..schemas.errors import CubeError, UsageError
+from ..schemas.manifests import (
+    API_VERSION,
+    Asset,
+    Cube,
+    CubeSpec,
+    Image,
+    LabelledMetadata,
+    Metric,
+    Resources,
+)
+from .assets import Assets
+from .cubes import check_role, read_cube
+
+Role = Literal["preparator", "model", "evaluator"]
+ENGINES = ("docker", "singularity", "sandbox")
+PLATFORM = "linux/amd64"
+
+
+@dataclass(frozen=True)
+class Hosting:
+    """Where large local files will be found by others: a folder to lay them out, and its address."""
+
+    folder: Path
+    url: str
+
+    def place(self, file: Path) -> str:
+        """Copies `file` into the folder, and returns the address that it will have there."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        target = self.folder / file.name
+        if not (target.exists() and target.samefile(file)):
+            beside = target.with_name(target.name + ".tmp")
+            shutil.copyfile(file, beside)
+            beside.replace(target)
+        return f"{self.url.rstrip('/')}/{file.name}"
+
+
+def asset_for(where: str, assets: Assets, hosting: Hosting | None) -> Asset:
+    """The pinned asset for a URL or a local file; its digest and size are computed here.
+
+    A URL is downloaded once, by this site's policy. A local file needs `hosting`, or must lie in a
+    folder from which the policy lets `file:` addresses be read.
+    """
+    if "://" in where:
+        return assets.pin(where)
+    file = Path(where).expanduser().absolute()
+    if not file.is_file():
+        raise UsageError(f"There is no file {where}.")
+    if hosting is not None:
+        url = hosting.place(file)
+    elif assets.policy.allows_file(file):
+        url = file.as_uri()
+    else:
+        raise UsageError(
+            f"{where} is on this machine only: others need an address for it. Upload it and give "
+            "its https address, or lay it out with --host DIR --host-url https://…"
+        )
+    return Asset(url=url, digest=file_digest(file), size=file.stat().st_size)
+
+
+def image_for(
+    where: str,
+    assets: Assets,
+    hosting: Hosting | None,
+    *,
+    sandbox_command: Sequence[str] = (),
+    platform: str = PLATFORM,
+) -> Image:
+    """The image entry for `[ENGINE=]PATH|URL|NAME@sha256:…`; the engine is told by the name's end."""
+    engine, equals, rest = where.partition("=")
+    if not (equals and engine in ENGINES):
+        rest = where
+        engine = _engine_of(where)
+    if "@sha256:" in rest and "://" not in rest:
+        if engine != "docker":
+            raise UsageError(f"{where}: an image by digest is for the docker engine.")
+        return Image(engine="docker", image=rest, platform=platform)
+    asset = asset_for(rest, assets, hosting)
+    if engine == "docker":
+        return Image(engine="docker", archive=asset, platform=platform)
+    if engine == "singularity":
+        return Image(engine="singularity", archive=asset)
+    if not sandbox_command:
+        raise UsageError(f"{where}: a sandbox archive needs --sandbox-command 'python3 main.py'.")
+    return Image(engine="sandbox", archive=asset, command=tuple(sandbox_command))
+
+
+def _engine_of(where: str) -> str:
+    if "@sha256:" in where or where.endswith(".tar"):
+        return "docker"
+    if where.endswith(".sif"):
+        return "singularity"
+    if where.endswith((".tar.gz", ".tgz")):
+        return "sandbox"
+    raise UsageError(
+        f"{where}: which engine is this for? Write docker=…, singularity=… or sandbox=…"
+    )
+
+
+@dataclass(frozen=True)
+class CubeParts:
+    """What a person hands in for a cube."""
+
+    name: str
+    owner: str
+    description: str
+    cube_file: Path
+    parameters_file: Path | None = None
+    role: Role | None = None
+    images: tuple[Image, ...] = ()
+    additional_files: Asset | None = None
+    statistics: dict[str, Metric] | None = None
+    resources: Resources | None = None
+    labels: dict[str, str] | None = None
+    replaces: str | None = None
+
+
+def cube_manifest(parts: CubeParts) -> Cube:
+    """The manifest of a cube; its tasks are read, so that it can be run as its role."""
+    text = _small(parts.cube_file)
+    config = "container_type:" in text
+    name: Literal["mlcube.yaml", "container_config.yaml"] = (
+        "container_config.yaml" if config else "mlcube.yaml"
+    )
+    files: dict[Literal["mlcube.yaml", "container_config.yaml", "parameters.yaml"], str]
+    files = {name: text}
+    if parts.parameters_file is not None:
+        files["parameters.yaml"] = _small(parts.parameters_file)
+    draft = Cube(
+        api_version=API_VERSION,
+        kind="Cube",
+        metadata=LabelledMetadata(
+            name=parts.name,
+            owner=parts.owner,
+            description=parts.description,
+            labels=parts.labels or None,
+        ),
+        spec=CubeSpec(
+            role=parts.role or "model",
+            format="container-config" if config else "mlcube",
+            files=files,
+            images=parts.images,
+            additional_files=parts.additional_files,
+            statistics=parts.statistics,
+            resources=parts.resources,
+            replaces=parts.replaces,
+        ),
+    )
+    tasks = read_cube(draft)
+    role = parts.role or _role_of(set(tasks.tasks))
+    check_role(tasks, role)
+    return draft.model_copy(update={"spec": draft.spec.model_copy(update={"role": role})})
+
+
+def _role_of(tasks: set[str]) -> Role:
+    roles: dict[str, Role] = {"prepare": "preparator", "infer": "model", "evaluate": "evaluator"}
+    found = [role for task, role in roles.items() if task in tasks]
+    if len(found) == 1:
+        return found[0]
+    raise CubeError(
+        f"The cube's tasks ({', '.join(sorted(tasks)) or 'none'}) do not tell its role: "
+        "say --role preparator, model or evaluator."
+    )
+
+
+def _small(file: Path) -> str:
+    try:
+        data = file.read_bytes()
+    except OSError as error:
+        raise UsageError(f"{file} cannot be read: {error.strerror}.") from error
+    try:
+        return data.decode()
+    except UnicodeDecodeError as error:
+        raise CubeError(f"{file} is not UTF-8 text, so it cannot go into a manifest.") from error
