@@ -15,6 +15,7 @@ from .digests import DIGEST_PATTERN
 from .names import _DEVICES as DEVICES
 from .names import NAME_PATTERN
 
+DEVICE_PATTERN = r"^(con|prn|aux|nul|com[0-9]|lpt[0-9])$"
 API_VERSION = "medperf/v1alpha1"
 MANIFEST_LIMIT = 64 * 1024
 RESULT_LIMIT = 16 * 1024
@@ -40,7 +41,7 @@ Name = Annotated[
     str,
     StringConstraints(pattern=NAME_PATTERN),
     AfterValidator(_no_device),
-    Field(json_schema_extra={"not": {"enum": sorted(DEVICES)}}),
+    Field(json_schema_extra={"not": {"pattern": DEVICE_PATTERN}}),
 ]
 Ref = Annotated[str, StringConstraints(pattern=f"^{_ONE}/{_ONE}$")]
 Digest = Annotated[str, StringConstraints(pattern=DIGEST_PATTERN)]
@@ -64,12 +65,16 @@ Day = Annotated[
 ]
 Version = Annotated[str, StringConstraints(max_length=40, pattern=r"^[0-9A-Za-z][0-9A-Za-z.+-]*$")]
 Number = int | float
+FORGE_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9-]{0,62}$"
+IMAGE_PATTERN = r"^[a-z0-9][a-z0-9._/:-]*@sha256:[0-9a-f]{64}$"
+PLATFORM_PATTERN = r"^linux/(amd64|arm64|arm/v7|ppc64le|s390x)$"
 Positive = Annotated[int, Field(ge=1, le=1_000_000_000)]
 Size = Annotated[int, Field(ge=0, le=1 << 50)]
 EngineName = Literal["docker", "singularity", "sandbox"]
 TaskName = Literal["prepare", "sanity_check", "statistics", "infer", "evaluate"]
 FileName = Literal["mlcube.yaml", "container_config.yaml", "parameters.yaml"]
 Many = Annotated[tuple[T, ...], Strict(False)]
+KeyPath = Annotated[Many[Line], Field(min_length=1, max_length=8)]
 Unique = Annotated[
     tuple[T, ...],
     Strict(False),
@@ -169,9 +174,7 @@ class Member(Model):
     """A person of an owner: signs statements. `forge` is the login there, to ask for reviews."""
 
     name: Name
-    forge: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9-]{0,62}$")] | None = (
-        None
-    )
+    forge: Annotated[str, StringConstraints(pattern=FORGE_PATTERN)] | None = None
     keys: Annotated[Many[Key], Field(min_length=1, max_length=50)]
 
 
@@ -187,7 +190,7 @@ class OwnerSpec(Model):
 
     serial: Positive
     members: Annotated[Many[Member], Field(min_length=1, max_length=200)]
-    sites: Annotated[Many[Site], Field(max_length=200)] = ()
+    sites: Annotated[Many[Site], Field(max_length=200)]
 
 
 class Owner(Model):
@@ -203,20 +206,9 @@ class Image(Model):
     """What one engine runs: an image by content, or an archive by URL, digest and size."""
 
     engine: EngineName
-    image: (
-        Annotated[
-            str,
-            StringConstraints(
-                max_length=300, pattern=r"^[a-z0-9][a-z0-9._/:-]*@sha256:[0-9a-f]{64}$"
-            ),
-        ]
-        | None
-    ) = None
+    image: Annotated[str, StringConstraints(max_length=300, pattern=IMAGE_PATTERN)] | None = None
     archive: Asset | None = None
-    platform: (
-        Annotated[str, StringConstraints(pattern=r"^linux/(amd64|arm64|arm/v7|ppc64le|s390x)$")]
-        | None
-    ) = None
+    platform: Annotated[str, StringConstraints(pattern=PLATFORM_PATTERN)] | None = None
     command: Annotated[Many[Line], Field(min_length=1, max_length=50)] | None = None
 
 
@@ -237,7 +229,7 @@ class Metric(Model):
     `support` names the metric of kind `count` under which this one is suppressed.
     """
 
-    source: Annotated[Many[Line], Field(alias="from", min_length=1, max_length=8)]
+    source: Annotated[KeyPath, Field(alias="from")]
     type: Literal["number", "integer"]
     min: Number
     max: Number
@@ -280,7 +272,7 @@ class BenchmarkSpec(Model):
     engines: Annotated[Unique[EngineName], Field(min_length=1)] | None = None
     allow_partial: bool | None = None
     metrics: Annotated[dict[Name, Metric], Field(min_length=1, max_length=200)]
-    ignore: Annotated[Many[Many[Line]], Field(max_length=200)] | None = None
+    ignore: Annotated[Many[KeyPath], Field(max_length=200)] | None = None
     replaces: Ref | None = None
 
     def accepted_engines(self) -> Sequence[str]:

@@ -146,7 +146,7 @@ class _Parser(Protocol):
 def _parser(data: bytes) -> _Parser:
     """libyaml's event stream, or that of PyYAML's own parser where libyaml is missing."""
     if yaml.__with_libyaml__:
-        from yaml.cyaml import CParser  # exists only where libyaml does
+        from yaml.cyaml import CParser  # type: ignore[attr-defined]  # only where libyaml is
 
         parser: _Parser = CParser(data)
         return parser
