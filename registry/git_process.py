@@ -1,0 +1,318 @@
+"""Running Git: one fixed environment, explicit arguments, and errors that say what to do.
+
+Always true here: no hook, no prompt, no configuration of the system, no transport but those named,
+no replace refs, and no variable of the surroundings (a hook's `GIT_DIR`, say) that would point Git
+elsewhere. Of the user's own configuration only what reaching a remote needs is passed on, and only
+when a remote is reached: credentials, proxies, ssh, and which folders are safe.
+"""
+
+import os
+import re
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from ..schemas.errors import ConflictError, RegistryError
+
+if TYPE_CHECKING:
+    from git.cmd import Git
+
+OPTIONS = (
+    "core.hooksPath=/dev/null",
+    "core.fsmonitor=false",
+    "core.quotePath=false",
+    "submodule.recurse=false",
+    "fetch.fsckObjects=true",
+    "fetch.recurseSubmodules=false",
+    "push.followTags=false",
+    "push.gpgSign=false",
+    "transfer.credentialsInUrl=die",
+    "gc.autoDetach=false",  # no process of ours outlives the command that started it
+    "maintenance.autoDetach=false",
+    "http.lowSpeedLimit=1000",
+    "http.lowSpeedTime=60",
+)
+PROTOCOLS = "https:ssh:file"
+_REACHING = re.compile(r"(credential|http|ssh)\.|safe\.directory\Z|core\.sshcommand\Z")
+_SSH = "ssh -o BatchMode=yes -o ConnectTimeout=30 -o ServerAliveInterval=15"
+_SCP = re.compile(r"(?:[A-Za-z0-9._-]+@)?[A-Za-z0-9][A-Za-z0-9.-]*:(?!/)[^:]")
+
+
+@dataclass(frozen=True)
+class Done:
+    """A Git command that ended: its exit status and what it wrote."""
+
+    status: int
+    out: bytes
+    err: str
+
+
+class Runner:
+    """Runs Git on one repository, given by its folder (and the common one, of a worktree)."""
+
+    def __init__(self, folder: Path, common: Path | None = None) -> None:
+        self.folder = folder
+        self.common = common or folder
+        self._git = load_git()(str(folder))
+        self._network: Path | None = None
+
+    def run(
+        self,
+        *arguments: str,
+        data: bytes = b"",
+        network: bool = False,
+        expect: Sequence[int] = (0,),
+    ) -> Done:
+        """The ended command; a RegistryError if its status is not one of `expect`."""
+        process = self.start(*arguments, network=network)
+        try:
+            out, err = process.communicate(data)
+        finally:
+            process._terminate()  # an interrupt must not leave a process behind
+        done = Done(process.status, out, err.decode(errors="replace").strip())
+        if done.status not in expect:
+            raise RegistryError(f"git {arguments[0]} failed in {self.folder}: {_said(done.err)}")
+        return done
+
+    def text(self, *arguments: str, expect: Sequence[int] = (0,)) -> str:
+        """What the command wrote, without the newline at its end."""
+        return self.run(*arguments, expect=expect).out.decode(errors="surrogateescape").rstrip("\n")
+
+    def start(self, *arguments: str, network: bool = False) -> Any:
+        """The running command, with pipes; the caller ends it."""
+        command = ["git"]
+        for option in OPTIONS:
+            command += ["-c", option]
+        command += arguments
+        return self._git.execute(
+            command, istream=-1, as_process=True, env=self._environment(network)
+        )
+
+    def _environment(self, network: bool) -> dict[str, str]:
+        environment = {
+            "GIT_DIR": str(self.folder),
+            "GIT_OBJECT_DIRECTORY": str(self.common / "objects"),
+            "GIT_CONFIG_GLOBAL": str(self._network_config()) if network else os.devnull,
+            **neutral_environment(),
+        }
+        if "GIT_COMMON_DIR" in os.environ:
+            environment["GIT_COMMON_DIR"] = str(self.common)
+        if "GIT_WORK_TREE" in os.environ:  # cannot be unset, nor empty; nothing of ours looks there
+            environment["GIT_WORK_TREE"] = str(self.folder)
+        if "GIT_INDEX_FILE" in os.environ:
+            environment["GIT_INDEX_FILE"] = str(self.folder / "index")
+        return environment
+
+    def _network_config(self) -> Path:
+        if self._network is None:
+            self._network = _write_network_config(self._git, self.folder)
+        return self._network
+
+
+def neutral_environment() -> dict[str, str]:
+    """The variables of every Git call, whatever the repository."""
+    return {
+        "GIT_ALLOW_PROTOCOL": PROTOCOLS,
+        "GIT_ALTERNATE_OBJECT_DIRECTORIES": "",
+        "GIT_CONFIG_COUNT": "0",
+        "GIT_CONFIG_NOSYSTEM": "1",
+        "GIT_CONFIG_PARAMETERS": "",
+        "GIT_GRAFT_FILE": "/nowhere/no-grafts",
+        "GIT_NAMESPACE": "",
+        "GIT_NO_LAZY_FETCH": "1",
+        "GIT_NO_REPLACE_OBJECTS": "1",
+        "GIT_OPTIONAL_LOCKS": "0",
+        "GIT_TERMINAL_PROMPT": "0",
+        "LANGUAGE": "C",
+        "LC_ALL": "C",
+    }
+
+
+def load_git() -> "type[Git]":
+    """GitPython's command class; it looks for the program when it is imported, hence here."""
+    try:
+        from git.cmd import Git
+    except ImportError as error:
+        raise RegistryError(
+            "The program git is not found: install Git 2.38 or newer and put it on PATH."
+        ) from error
+    return Git
+
+
+def _write_network_config(git: "Git", folder: Path) -> Path:
+    """The part of the user's configuration that reaching a remote needs, as a file of ours.
+
+    A file, since a local remote's process gets no `-c` options and a token must not stand among a
+    command's arguments, where every user of the machine sees it.
+    """
+    process = git.execute(
+        ["git", "config", "--global", "--includes", "--null", "--list"],
+        as_process=True,
+        env={"LC_ALL": "C"},
+    )
+    out, _ = process.communicate()
+    process._terminate()
+    lines: list[str] = []
+    has_ssh = "GIT_SSH_COMMAND" in os.environ
+    for entry in out.decode(errors="surrogateescape").split("\0"):
+        key, _, value = entry.partition("\n")
+        if _REACHING.match(key):
+            section, _, name = key.rpartition(".")
+            top, dot, subsection = section.partition(".")
+            lines.append(f"[{top} {_quoted(subsection)}]" if dot else f"[{top}]")
+            lines.append(f"\t{name} = {_quoted(value)}")
+            has_ssh = has_ssh or key == "core.sshcommand"
+    if not has_ssh:
+        lines += ["[core]", f"\tsshCommand = {_quoted(_SSH)}"]
+    target = folder / "medperf-network.gitconfig"
+    handle, temporary = tempfile.mkstemp(dir=folder, prefix="network-")
+    with os.fdopen(handle, "w", errors="surrogateescape") as file:
+        file.write("\n".join(lines) + "\n")
+    Path(temporary).replace(target)
+    return target
+
+
+def _quoted(text: str) -> str:
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+    return f'"{escaped}"'
+
+
+def remote_address(url: str) -> str:
+    """`url` as Git gets it: a path made absolute, or an https, ssh or file URL."""
+    if "://" in url:
+        parts = urlsplit(url)
+        if parts.scheme not in ("https", "ssh", "file"):
+            raise RegistryError(
+                f"{parts.scheme}:// is no way to a registry: use https, ssh, file or a path."
+            )
+        if parts.password is not None or (parts.scheme == "https" and parts.username is not None):
+            raise RegistryError(
+                f"The address of {parts.hostname} holds credentials, which would end up in files "
+                "and logs: take them out and let Git's credential helper keep them."
+            )
+        if not parts.path.strip("/") or (parts.scheme != "file" and not parts.hostname):
+            raise RegistryError(f"{url!r} is not the address of a repository.")
+        return url
+    if "::" in url or not url.isprintable() or not url:
+        raise RegistryError(f"{url!r} is not the address of a repository.")
+    if _SCP.match(url) and not Path(url).exists():
+        return url
+    return str(Path(url).expanduser().absolute())
+
+
+def remote_error(url: str, action: str, err: str) -> RegistryError:
+    """What a failed fetch or push means, and what to do about it."""
+    said = err.lower()
+    for words, advice in _ADVICE:
+        if any(word in said for word in words):
+            return RegistryError(f"Cannot {action} {url}: {advice} Git said: {_said(err)}")
+    return RegistryError(f"Cannot {action} {url}. Git said: {_said(err)}")
+
+
+_ADVICE: tuple[tuple[tuple[str, ...], str], ...] = (
+    (
+        ("dubious ownership",),
+        "the repository belongs to another user. If you trust whoever can write to it, run "
+        "`git config --global --add safe.directory <its path>`.",
+    ),
+    (
+        ("could not resolve host", "could not resolve hostname", "name or service not known"),
+        "the host is not known. Check the address and the network.",
+    ),
+    (
+        (
+            "connection refused",
+            "connection timed out",
+            "failed to connect",
+            "network is unreachable",
+            "no route to host",
+            "couldn't connect to server",
+            "operation timed out",
+            "early eof",
+            "remote end hung up unexpectedly\nfatal: early",
+            "operation too slow",
+        ),
+        "the network or the host is down. Try again later.",
+    ),
+    (
+        ("host key verification failed",),
+        "ssh does not know this host's key. Connect to it once with ssh and compare the key.",
+    ),
+    (
+        (
+            "permission denied",
+            "authentication failed",
+            "could not read username",
+            "could not read password",
+            "terminal prompts disabled",
+            "unable to create temporary object directory",
+            "insufficient permission",
+            "error: 403",
+            "error: 401",
+            "not allowed to push",
+        ),
+        "no permission. Ask who runs the registry for access, or set up your credentials for Git.",
+    ),
+    (
+        (
+            "does not appear to be a git repository",
+            "not a git repository",
+            "repository not found",
+            "does not exist",
+            "no such file or directory",
+            "' not found",
+        ),
+        "there is no repository that you may read. Check the address.",
+    ),
+    (
+        ("fsck error", "error in object", "fsck", "invalid index-pack output"),
+        "it holds malformed objects, which are not taken. Ask who runs the registry to look.",
+    ),
+    (
+        ("transport 'ext' not allowed", "not allowed"),
+        "this kind of address is not allowed. Use https, ssh, file or a path.",
+    ),
+    (("no space left", "disk quota"), "the disk is full. Make room and try again."),
+)
+_STALE = (
+    "stale info",
+    "fetch first",
+    "non-fast-forward",
+    "cannot lock ref",
+    "failed to update ref",
+    "incorrect old value",
+    "reference already exists",
+    "failed to lock",
+    "remote ref updated since checkout",
+)
+
+
+def push_error(url: str, done: Done) -> RegistryError:
+    """What a refused push means: a ConflictError if somebody else was faster."""
+    refused: list[str] = []
+    for line in done.out.decode(errors="replace").splitlines():
+        flag, _, rest = line.partition("\t")
+        if flag == "!" and "atomic" not in rest.partition("\t")[2]:
+            refused.append(rest.partition("\t")[2])
+    reasons = " ".join(refused).lower()
+    if any(word in reasons for word in _STALE):
+        return ConflictError(
+            f"Somebody else changed {url} meanwhile; nothing was written. Try again."
+        )
+    if "hook declined" in reasons or "protected branch" in reasons or "gh006" in done.err.lower():
+        return RegistryError(
+            f"{url} refuses the change by a rule of its own; nothing was written. It said: "
+            f"{_said(done.err)} Open a proposal instead, or ask who runs the registry."
+        )
+    return remote_error(url, "push to", done.err or "; ".join(refused))
+
+
+def _said(err: str) -> str:
+    """The telling lines of Git's own words, as one line that a terminal can show safely."""
+    lines = [line.strip() for line in err.splitlines() if line.strip()]
+    telling = [line for line in lines if not line.startswith(("hint:", "To "))]
+    text = " / ".join(telling or lines or ["nothing"])[:600]
+    return "".join(letter if letter.isprintable() else "?" for letter in text)
