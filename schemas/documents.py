@@ -1,9 +1,9 @@
 """Manifests from bytes to checked models, and back.
 
 `load` goes on only while nothing is wrong: size → YAML subset → kind → jsonschema and pydantic,
-both of which must accept → meaning (rules over two fields or more). Each stage reports all it finds,
-a problem a place, with file, line and field. The two validators stand side by side because their
-edges differ; the schemas say in any language what the models say in Python.
+both of which must accept → meaning (rules over two fields or more). Each stage reports all that it
+finds, a problem a place, with file, line and field. The two validators stand side by side because
+their edges differ; the schemas say in any language what the models say in Python.
 """
 
 import json

@@ -65,7 +65,7 @@ class Parsed:
     @cached_property
     def _lines(self) -> dict[Path, int]:
         # Read again only when somebody asks: lines are needed for errors, values always.
-        return dict(_locate(_parser(self.data)))
+        return dict(_locate(event_stream(self.data)))
 
 
 def field_name(path: Path) -> str:
@@ -92,9 +92,9 @@ def shown(value: object, *, most: int = 60, quotes: bool = True) -> str:
 def parse(data: bytes, *, file: str, limit: int = LIMIT) -> Parsed:
     """The document in `data`, or an InvalidDocumentError that says where and what to write."""
     text = _checked_text(data, file=file, limit=limit)
-    builder = _Builder(file, check_scalars="\\" in text)
+    builder = Builder(file, check_scalars="\\" in text)
     try:
-        value = builder.build(_parser(data))
+        value = builder.build(event_stream(data))
     except yaml.YAMLError as error:
         raise _not_yaml(error, text, file) from error
     return Parsed(value, data)
@@ -138,17 +138,17 @@ def _bad_character(text: str) -> tuple[int, str, str] | None:
     return None
 
 
-class _Parser(Protocol):
+class EventStream(Protocol):
     def get_event(self) -> Any: ...
     def check_event(self) -> bool: ...
 
 
-def _parser(data: bytes) -> _Parser:
+def event_stream(data: bytes) -> EventStream:
     """libyaml's event stream, or that of PyYAML's own parser where libyaml is missing."""
     if yaml.__with_libyaml__:
         from yaml.cyaml import CParser  # type: ignore[attr-defined]  # only where libyaml is
 
-        parser: _Parser = CParser(data)
+        parser: EventStream = CParser(data)
         return parser
     return _PurePythonParser(data)
 
@@ -160,7 +160,7 @@ class _PurePythonParser(yaml.reader.Reader, yaml.scanner.Scanner, yaml.parser.Pa
         yaml.parser.Parser.__init__(self)
 
 
-class _Builder:
+class Builder:
     """Makes plain values of events; refuses what the subset leaves out as it appears."""
 
     def __init__(self, file: str, *, check_scalars: bool) -> None:
@@ -170,7 +170,7 @@ class _Builder:
         self.open: list[dict[str, Any] | list[Any]] = []
         self.keys: list[str | None] = []
 
-    def build(self, parser: _Parser) -> Any:
+    def build(self, parser: EventStream) -> Any:
         value: Any = None
         documents = 0
         get = parser.get_event
@@ -302,7 +302,7 @@ class _Builder:
         return _problem(self.file, line, tuple(path), f"{what} stands here.", fix)
 
 
-def _locate(parser: _Parser) -> Iterator[tuple[Path, int]]:
+def _locate(parser: EventStream) -> Iterator[tuple[Path, int]]:
     """Each path of a document that parsed, with the line of its key (or its item)."""
     path: list[str | int] = []
     states: list[int | None] = []  # per container: the index of a list's next item, or None
