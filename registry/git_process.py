@@ -155,7 +155,8 @@ def _write_network_config(git: "Git", folder: Path) -> Path:
     )
     out, _ = process.communicate()
     process._terminate()
-    lines: list[str] = []
+    # A local remote would otherwise tidy itself up in the background.
+    lines = ["[gc]", "\tautoDetach = false", "[maintenance]", "\tautoDetach = false"]
     has_ssh = "GIT_SSH_COMMAND" in os.environ
     for entry in out.decode(errors="surrogateescape").split("\0"):
         key, _, value = entry.partition("\n")
