@@ -113,11 +113,15 @@ class EngineError(MedperfError):
 
 
 class TaskError(MedperfError):
-    """A task ran and failed; `reason` is a machine word (exit, timeout, memory, output, …)."""
+    """A task ran and failed; `reason` is a machine word (exit, timeout, memory, output, …).
 
-    def __init__(self, reason: str, message: str) -> None:
+    `log_tail` is the end of the task's own log: for the site's eyes only, never in the message.
+    """
+
+    def __init__(self, reason: str, message: str, *, log_tail: str = "") -> None:
         super().__init__(message)
         self.reason = reason
+        self.log_tail = log_tail
 
 
 class DataError(MedperfError):

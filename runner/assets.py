@@ -1,0 +1,399 @@
+"""Files by address, believed by digest and size, kept once in a content-addressed folder.
+
+`<root>/sha256/ab/<hex>` is a whole, verified file, read-only, and hashed again whenever it is asked
+for. `<root>/partial/<hex>` is a download that was interrupted; the next call goes on from there.
+What arrives is hashed, the size is a hard bound, and a file moves to its place only when both are
+right. Several processes may fetch the same asset at once: the partial file is locked, one of them
+downloads, the others wait and find it.
+"""
+
+import contextlib
+import errno
+import fcntl
+import hashlib
+import json
+import os
+import re
+import shutil
+import stat
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import IO
+
+from ..schemas.digests import file_digest
+from ..schemas.errors import AssetError
+from ..schemas.manifests import Asset
+from .download import AssetPolicy, Reply, file_path, open_url
+
+__all__ = ["AssetPolicy", "Assets", "Progress"]
+
+Progress = Callable[[int, int], None]
+"""Called with (bytes so far, bytes in all) as they arrive."""
+
+PIN_LIMIT = 100 << 30
+_PIECE = 1 << 20
+_RANGE = re.compile(r"bytes ([0-9]+)-([0-9]+)/([0-9]+|\*)\Z")
+
+
+class _Mixed(Exception):  # noqa: N818
+    """What was resumed does not fit together: start again from nothing."""
+
+
+class Assets:
+    """The assets of a site: fetched by `policy`, kept below `root`."""
+
+    def __init__(self, root: Path, policy: AssetPolicy) -> None:
+        self.root = root
+        self.policy = policy
+
+    def path(self, digest: str) -> Path:
+        """Where the asset of this digest is kept once it is here."""
+        hex_digits = digest.removeprefix("sha256:")
+        return self.root / "sha256" / hex_digits[:2] / hex_digits
+
+    def fetch(
+        self,
+        asset: Asset,
+        *,
+        mirrors: Sequence[str] = (),
+        progress: Progress | None = None,
+        stop: threading.Event | None = None,
+    ) -> Path:
+        """The verified file of `asset`, from the cache, its URL, or else one of `mirrors`.
+
+        AssetError says for each address why it could not be had; a digest that is wrong at one is
+        no reason not to ask the next. The path may be read, not written.
+        """
+        if (cached := self._cached(asset)) is not None:
+            return cached
+        reasons: list[AssetError] = []
+        for url in dict.fromkeys([asset.url, *mirrors]):
+            try:
+                return self._obtain(asset, url, progress, stop)
+            except AssetError as error:
+                reasons.append(error)
+                if stop is not None and stop.is_set():
+                    break
+        if len(reasons) == 1:
+            raise reasons[0]
+        raise AssetError(
+            "\n".join(str(reason) for reason in reasons),
+            transient=any(reason.transient for reason in reasons),
+        )
+
+    def pin(
+        self, url: str, *, progress: Progress | None = None, stop: threading.Event | None = None
+    ) -> Asset:
+        """The asset that is at this address now: downloaded, measured, and kept in the cache."""
+        self.root.mkdir(parents=True, exist_ok=True)
+        with _disk_errors(url):
+            handle, name = tempfile.mkstemp(prefix=".pin-", dir=self.root)
+            fresh = Path(name)
+            try:
+                with os.fdopen(handle, "wb") as file:
+                    sink = _Sink(file, PIN_LIMIT, url, progress, stop)
+                    if url.startswith("file:"):
+                        _copy(self._allowed(url), sink)
+                    else:
+                        with open_url(url, self.policy, headers={}) as reply:
+                            _expect(reply, 200)
+                            sink.take(reply.pieces)
+                asset = Asset(url=url, digest="sha256:" + sink.sha.hexdigest(), size=sink.done)
+                self._keep(fresh, asset)
+                return asset
+            finally:
+                fresh.unlink(missing_ok=True)
+
+    def _cached(self, asset: Asset) -> Path | None:
+        path = self.path(asset.digest)
+        try:
+            found = path.lstat()
+        except FileNotFoundError:
+            return None
+        whole = stat.S_ISREG(found.st_mode) and found.st_size == asset.size
+        if whole and file_digest(path) == asset.digest:
+            return path
+        path.unlink(missing_ok=True)  # damaged since it was verified: fetch it anew
+        return None
+
+    def _keep(self, fresh: Path, asset: Asset) -> Path:
+        path = self.path(asset.digest)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        fresh.chmod(0o444)
+        fresh.replace(path)
+        return path
+
+    def _obtain(
+        self, asset: Asset, url: str, progress: Progress | None, stop: threading.Event | None
+    ) -> Path:
+        partial = self.root / "partial" / asset.digest.removeprefix("sha256:")
+        with _disk_errors(url):
+            partial.parent.mkdir(parents=True, exist_ok=True)
+            with _locked(partial, stop) as file:
+                if (cached := self._cached(asset)) is not None:  # another process was faster
+                    partial.unlink(missing_ok=True)
+                    return cached
+                self._check_room(asset, file)
+                try:
+                    if url.startswith("file:"):
+                        file.truncate(0)
+                        sink = _Sink(file, asset.size, url, progress, stop)
+                        _copy(self._allowed(url), sink)
+                    else:
+                        sink = self._download(asset, url, file, progress, stop)
+                    _verify(asset, url, sink)
+                except AssetError as error:
+                    if not error.transient:  # nothing to go on from
+                        _forget(partial)
+                    raise
+                _validator(partial).unlink(missing_ok=True)
+                return self._keep(partial, asset)
+
+    def _check_room(self, asset: Asset, file: IO[bytes]) -> None:
+        need = asset.size - os.fstat(file.fileno()).st_size
+        free = shutil.disk_usage(self.root).free
+        if need > free:
+            raise AssetError(
+                f"The disk is full: {need} bytes are needed for {asset.url}, {free} are free. "
+                "Make room and try again.",
+                transient=True,
+            )
+
+    def _allowed(self, url: str) -> Path:
+        path = file_path(url)
+        if not self.policy.allows_file(path):
+            raise AssetError(
+                f"{url} is refused: it lies below no folder of policy.files. Add its folder there "
+                "if cubes may be read from it."
+            )
+        return path.resolve()
+
+    def _download(
+        self,
+        asset: Asset,
+        url: str,
+        file: IO[bytes],
+        progress: Progress | None,
+        stop: threading.Event | None,
+    ) -> "_Sink":
+        partial = Path(file.name)
+        try:
+            return self._ask(asset, url, file, progress, stop)
+        except _Mixed:
+            file.truncate(0)
+            _validator(partial).unlink(missing_ok=True)
+            try:
+                return self._ask(asset, url, file, progress, stop)
+            except _Mixed as error:
+                raise AssetError(f"{url}: the server's answers do not fit together.") from error
+
+    def _ask(
+        self,
+        asset: Asset,
+        url: str,
+        file: IO[bytes],
+        progress: Progress | None,
+        stop: threading.Event | None,
+    ) -> "_Sink":
+        partial = Path(file.name)
+        sink = _Sink(file, asset.size, url, progress, stop)
+        sink.resume()
+        if sink.done > asset.size:
+            raise _Mixed
+        if sink.done == asset.size and sink.done:
+            if "sha256:" + sink.sha.hexdigest() != asset.digest:
+                raise _Mixed
+            return sink
+        have = sink.done
+        headers = {}
+        if have:
+            headers["Range"] = f"bytes={have}-"
+            if etag := _known_validator(partial, url):
+                headers["If-Range"] = etag
+        with open_url(url, self.policy, headers=headers) as reply:
+            if have and reply.status == 416:
+                raise _Mixed
+            if have and reply.status == 206:
+                _check_range(reply, have, asset)
+            else:
+                _expect(reply, 200)
+                _check_length(reply, asset)
+                sink.restart()
+                _record_validator(partial, reply, url)
+            sink.take(reply.pieces)
+        if have and reply.status == 206 and "sha256:" + sink.sha.hexdigest() != asset.digest:
+            raise _Mixed  # the file at the address was replaced between the two halves
+        return sink
+
+
+class _Sink:
+    """A file being filled: counts, hashes, bounds, reports."""
+
+    def __init__(
+        self,
+        file: IO[bytes],
+        limit: int,
+        url: str,
+        progress: Progress | None,
+        stop: threading.Event | None,
+    ) -> None:
+        self.file = file
+        self.limit = limit
+        self.url = url
+        self.progress = progress
+        self.stop = stop
+        self.sha = hashlib.sha256()
+        self.done = 0
+
+    def resume(self) -> None:
+        """Count and hash what is there already."""
+        self.file.seek(0)
+        while piece := self.file.read(_PIECE):
+            self.sha.update(piece)
+            self.done += len(piece)
+
+    def restart(self) -> None:
+        """Forget what is there."""
+        self.file.seek(0)
+        self.file.truncate(0)
+        self.sha = hashlib.sha256()
+        self.done = 0
+
+    def take(self, pieces: Iterator[bytes]) -> None:
+        """Write all pieces; AssetError as soon as there are more bytes than there may be."""
+        for piece in pieces:
+            if self.stop is not None and self.stop.is_set():
+                raise AssetError(f"{self.url}: the download was interrupted.", transient=True)
+            if self.done + len(piece) > self.limit:
+                self.restart()  # nothing of it can be right
+                raise AssetError(
+                    f"{self.url} is larger than the {self.limit} bytes that were pinned: it was "
+                    "refused. Ask its owner which file is meant."
+                )
+            self.file.write(piece)
+            self.sha.update(piece)
+            self.done += len(piece)
+            if self.progress is not None:
+                self.progress(self.done, self.limit)
+        self.file.flush()
+
+
+def _copy(source: Path, sink: _Sink) -> None:
+    try:
+        handle = os.open(source, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError as error:
+        raise AssetError(f"{sink.url} cannot be read: {error.strerror}.") from error
+    with os.fdopen(handle, "rb") as file:
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
+            raise AssetError(f"{sink.url} is not a plain file.")
+        sink.take(iter(lambda: file.read(_PIECE), b""))
+
+
+def _verify(asset: Asset, url: str, sink: _Sink) -> None:
+    if sink.done != asset.size:
+        raise AssetError(
+            f"{url} has {sink.done} bytes, but {asset.size} were pinned. Ask its owner which file "
+            "is meant."
+        )
+    found = "sha256:" + sink.sha.hexdigest()
+    if found != asset.digest:
+        raise AssetError(
+            f"{url} is not the file that was pinned: it has {found}, the manifest says "
+            f"{asset.digest}. Ask its owner which file is meant."
+        )
+
+
+def _expect(reply: Reply, status: int) -> None:
+    if reply.status != status:
+        gone = 400 <= reply.status < 500 and reply.status not in (408, 425, 429)
+        raise AssetError(
+            f"{reply.url}: the server answers {reply.status}. "
+            + ("Check the address with its owner." if gone else "Try again later."),
+            transient=not gone,
+        )
+
+
+def _check_length(reply: Reply, asset: Asset) -> None:
+    length = reply.headers.get("content-length")
+    if length is not None and length != str(asset.size):
+        raise AssetError(
+            f"{reply.url} has {length} bytes, but {asset.size} were pinned: it was refused. Ask "
+            "its owner which file is meant."
+        )
+
+
+def _check_range(reply: Reply, have: int, asset: Asset) -> None:
+    match = _RANGE.match(reply.headers.get("content-range", ""))
+    if match is None or int(match[1]) != have or match[3] not in ("*", str(asset.size)):
+        raise _Mixed
+
+
+def _validator(partial: Path) -> Path:
+    return partial.with_name(partial.name + ".etag")
+
+
+def _record_validator(partial: Path, reply: Reply, url: str) -> None:
+    etag = reply.headers.get("etag", "")
+    if etag.startswith('"'):  # a weak one (W/"…") may not be used for ranges
+        _validator(partial).write_text(json.dumps({"url": url, "etag": etag}))
+    else:
+        _validator(partial).unlink(missing_ok=True)
+
+
+def _known_validator(partial: Path, url: str) -> str | None:
+    try:
+        known = json.loads(_validator(partial).read_text())
+        return str(known["etag"]) if known["url"] == url else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _forget(partial: Path) -> None:
+    partial.unlink(missing_ok=True)
+    _validator(partial).unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _locked(partial: Path, stop: threading.Event | None) -> Iterator[IO[bytes]]:
+    """The partial file, opened and locked; closing it lets the next process in."""
+    while True:
+        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW
+        with os.fdopen(os.open(partial, flags, 0o600), "r+b") as unnamed:
+            _wait_for_lock(unnamed, partial, stop)
+            # whoever had the lock may have moved or removed the file that we opened
+            with contextlib.suppress(FileNotFoundError):
+                if os.path.samestat(os.fstat(unnamed.fileno()), partial.lstat()):
+                    with partial.open("r+b") as file:
+                        yield file
+                        return
+
+
+def _wait_for_lock(file: IO[bytes], partial: Path, stop: threading.Event | None) -> None:
+    while True:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError:
+            if stop is not None and stop.is_set():
+                raise AssetError(
+                    f"Waiting for another download of {partial.name} was interrupted.",
+                    transient=True,
+                ) from None
+            time.sleep(0.05)
+
+
+@contextlib.contextmanager
+def _disk_errors(url: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise AssetError(
+                f"The disk is full while {url} is fetched. Make room and try again: what has "
+                "arrived is kept.",
+                transient=True,
+            ) from error
+        raise AssetError(f"{url} cannot be stored: {error.strerror or error}.") from error

@@ -1,0 +1,126 @@
+"""`container_config.yaml`, MedPerf's own form, read into tasks.
+
+    container_type: DockerImage                # DockerArchive, SingularityFile
+    image: …                                   # ignored: the manifest's pinned images run
+    tasks:
+      evaluate:
+        run_args: {command: python3 /app/eval.py, entrypoint: …, environment: {…}, shm_size: 1g}
+        input_volumes: {labels: {mount_path: /io/labels, type: directory}, …}
+        output_volumes: {output_path: {mount_path: /io/results.yaml, type: file}}
+
+The mount paths are the interface: no `--key` arguments. `command` replaces the image's default
+arguments, `entrypoint` the image's entrypoint. In the sandbox there is no image with a default
+command, and `command` names programs of an image that is not there: the manifest's own command is
+called with the task's name (see `cubes`).
+"""
+
+from pathlib import PurePosixPath
+from typing import Any
+
+from ..schemas.errors import CubeError
+from . import cube_yaml
+from .task_spec import (
+    ADDITIONAL_KEY,
+    PARAMETERS_KEY,
+    Slot,
+    TaskSpec,
+    read_environment,
+    read_gpus,
+    read_size,
+    read_words,
+)
+
+FILE = "container_config.yaml"
+TYPES = ("DockerImage", "DockerArchive", "SingularityFile")
+_RUN_ARGS = frozenset({"command", "entrypoint", "environment", "gpus", "shm_size"})
+_TASK = frozenset({"run_args", "input_volumes", "output_volumes"})
+_PROGRAMS = frozenset({"bin", "lib", "lib32", "lib64", "libx32", "sbin", "usr"})
+_SYSTEM = _PROGRAMS | {"boot", "cube", "dev", "etc", "proc", "run", "sys", "tmp", "var"}
+_KERNEL = frozenset({"dev", "proc", "sys"})
+
+
+def read(text: str, *, file: str = FILE) -> dict[str, TaskSpec]:
+    """The tasks of a `container_config.yaml`."""
+    document = _mapping(cube_yaml.parse(text, file=file), file)
+    kind = document.get("container_type")
+    if kind not in TYPES:
+        raise CubeError(
+            f"{file}: container_type: found {kind!r}; write one of {', '.join(TYPES)}. Encrypted "
+            "images cannot be run here: nobody could say what ran."
+        )
+    tasks = _mapping(document.get("tasks"), f"{file}: tasks")
+    return {name: _task(name, raw, f"{file}: tasks.{name}") for name, raw in tasks.items()}
+
+
+def _mapping(value: Any, place: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise CubeError(f"{place}: a mapping was expected here. Write `key: value` lines.")
+    return value
+
+
+def _known(values: dict[str, Any], allowed: frozenset[str], place: str) -> None:
+    if extra := sorted(values.keys() - allowed):
+        raise CubeError(
+            f"{place}: {extra[0]!r} is not known: use {', '.join(sorted(allowed))}. Everything "
+            "else of how a task runs is the site's decision."
+        )
+
+
+def _task(name: str, raw: Any, place: str) -> TaskSpec:
+    task = _mapping(raw or {}, place)
+    _known(task, _TASK, place)
+    run = _mapping(task.get("run_args") or {}, f"{place}.run_args")
+    _known(run, _RUN_ARGS, f"{place}.run_args")
+    entrypoint, command = run.get("entrypoint"), run.get("command")
+    spec = TaskSpec(
+        name=name,
+        inputs=_volumes(task, "input_volumes", place),
+        outputs=_volumes(task, "output_volumes", place),
+        entrypoint=read_words(entrypoint, f"{place}.run_args.entrypoint") if entrypoint else None,
+        arguments=read_words(command, f"{place}.run_args.command") if command else (),
+        environment=read_environment(run.get("environment"), f"{place}.run_args.environment"),
+        shm=read_size(run.get("shm_size"), f"{place}.run_args.shm_size"),
+        gpus=read_gpus(run.get("gpus"), f"{place}.run_args.gpus"),
+    )
+    _check_targets(spec, place)
+    return spec
+
+
+def _volumes(task: dict[str, Any], side: str, place: str) -> tuple[Slot, ...]:
+    volumes = _mapping(task.get(side) or {}, f"{place}.{side}")
+    return tuple(_volume(key, raw, f"{place}.{side}.{key}") for key, raw in volumes.items())
+
+
+def _volume(key: str, raw: Any, place: str) -> Slot:
+    volume = _mapping(raw, place)
+    _known(volume, frozenset({"mount_path", "type"}), place)
+    kind, target = volume.get("type"), volume.get("mount_path")
+    if kind not in ("file", "directory"):
+        raise CubeError(f"{place}.type: found {kind!r}; write file or directory.")
+    if not isinstance(target, str) or not target.startswith("/"):
+        raise CubeError(f"{place}.mount_path: found {target!r}; write a path from / on.")
+    path = PurePosixPath(target)
+    plain = all(32 <= ord(letter) != 127 for letter in target) and not target.startswith("//")
+    if ".." in path.parts or not plain or len(path.parts) < 2 or len(target) > 500:
+        raise CubeError(f"{place}.mount_path: {target!r} is no plain path: no `..`, not / itself.")
+    top = path.parts[1]
+    if top in _KERNEL or (top in _SYSTEM and len(path.parts) == 2):
+        raise CubeError(f"{place}.mount_path: {target!r} would hide the system; use /io/… instead.")
+    if key == PARAMETERS_KEY and kind != "file":
+        raise CubeError(f"{place}.type: the parameters are a file.")
+    if key == ADDITIONAL_KEY and kind != "directory":
+        raise CubeError(f"{place}.type: the additional files are a directory.")
+    return Slot(key, path.name, kind, path.as_posix())
+
+
+def _check_targets(spec: TaskSpec, place: str) -> None:
+    """Two volumes may not lie in one another: one would hide what the other shows."""
+    slots = sorted([*spec.inputs, *spec.outputs], key=lambda slot: slot.target or "")
+    for one in slots:
+        for other in slots:
+            inside = f"{other.target}/".startswith(f"{one.target}/")
+            if one is not other and inside:
+                raise CubeError(
+                    f"{place}: {other.key} ({other.target}) lies in {one.key} ({one.target}). "
+                    "Give each volume a place of its own."
+                )

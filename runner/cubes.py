@@ -1,0 +1,332 @@
+"""A cube from its manifest to one task for an engine.
+
+`read_cube` reads the files that the manifest carries, `check_role` asks that the role's tasks are
+whole, `workshop` makes a ReadyCube of it (image, additional files, parameters, all verified), and
+`run_task` runs one task:
+
+1. find a container path for each input and output (an MLCube's are `/mlcube_io0`, `/mlcube_io1`, …
+   as MLCube numbers them; a container-config names its own);
+2. give inputs read-only; the task writes into fresh folders with names that say nothing;
+3. call it: an MLCube as `T --key=path …`, a container-config by its own command. In the sandbox,
+   where no image brings a command, the manifest's command is called in both cases, with `T`;
+4. only if the task ended well, move what it wrote to where the caller wants it.
+
+Of a file only the file itself is shown to the task, never the folder around it; additional files
+are the exception, whose neighbours belong to the same cube.
+"""
+
+import os
+import shutil
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path, PurePosixPath
+from typing import Literal
+
+from ..schemas.errors import CubeError, DataError
+from ..schemas.manifests import Cube
+from . import container_config, mlcube_format
+from .engines.protocol import Engine, Limits, LocalImage, Mount, Outcome, Task
+from .task_spec import ALL_GPUS, PARAMETERS_KEY, PARAMETERS_NAME, Slot, TaskSpec, check_tasks
+
+UNITS = {"Ki": 1 << 10, "Mi": 1 << 20, "Gi": 1 << 30}
+
+
+@dataclass(frozen=True)
+class CubeFiles:
+    """What a cube's own files say: its tasks, and whether parameters and more files come along."""
+
+    file: str
+    format: Literal["mlcube", "container-config"]
+    tasks: Mapping[str, TaskSpec]
+    parameters: bytes | None
+    additional: bool
+
+
+def read_cube(cube: Cube) -> CubeFiles:
+    """The tasks of a cube, read from the files in its manifest; CubeError names file and key."""
+    spec = cube.spec
+    form = spec.format
+    file: Literal["mlcube.yaml", "container_config.yaml"]
+    file = "mlcube.yaml" if form == "mlcube" else "container_config.yaml"
+    text = spec.files.get(file)
+    if text is None:
+        raise CubeError(f"The cube says format: {form}, but its files have no {file}. Add it.")
+    read = mlcube_format.read if form == "mlcube" else container_config.read
+    parameters = spec.files.get("parameters.yaml")
+    return CubeFiles(
+        file=file,
+        format=form,
+        tasks=read(text, file=file),
+        parameters=None if parameters is None else parameters.encode(),
+        additional=spec.additional_files is not None,
+    )
+
+
+def check_role(files: CubeFiles, role: str) -> None:
+    """CubeError if the tasks of this role are not all there, or take what the cube has not got."""
+    check_tasks(files.tasks, role, file=files.file)
+    for name, spec in files.tasks.items():
+        place = f"{files.file}: tasks.{name}"
+        for slot in spec.inputs:
+            if slot.key == PARAMETERS_KEY and files.parameters is None:
+                raise CubeError(
+                    f"{place} takes {PARAMETERS_KEY}, but the cube has no {PARAMETERS_NAME}. "
+                    "Submit one with it."
+                )
+            if slot.below_additional is not None and not files.additional:
+                raise CubeError(
+                    f"{place} takes {slot.key} from the additional files, but the cube has none. "
+                    "Submit them with it."
+                )
+
+
+@dataclass(frozen=True)
+class ReadyCube:
+    """A cube whose image, additional files and parameters are here and verified."""
+
+    cube: Cube
+    digest: str
+    files: CubeFiles
+    image: LocalImage
+    additional: Path | None = None
+    parameters: Path | None = None
+
+    @property
+    def name(self) -> str:
+        """`owner/name`."""
+        return f"{self.cube.metadata.owner}/{self.cube.metadata.name}"
+
+    def task(self, name: str) -> TaskSpec:
+        """The task of this name; CubeError lists those that there are."""
+        spec = self.files.tasks.get(name)
+        if spec is None:
+            known = ", ".join(sorted(self.files.tasks)) or "none"
+            raise CubeError(f"{self.name} has no task {name!r}; its tasks are {known}.")
+        return spec
+
+
+@dataclass(frozen=True)
+class Execution:
+    """Where and within what tasks run: the engine, the site's limits, the run's label, its logs.
+
+    `label` is how the engine finds what a killed pass left; `logs` gets `<task>.log` of each task.
+    """
+
+    engine: Engine
+    limits: Limits
+    label: str
+    logs: Path
+    stop: threading.Event | None = field(default=None, compare=False)
+    timeouts: Mapping[str, float] = field(default_factory=dict)
+
+
+def run_task(
+    ready: ReadyCube,
+    name: str,
+    inputs: Mapping[str, Path],
+    outputs: Mapping[str, Path],
+    execution: Execution,
+    *,
+    work: Path,
+    keep_failed: bool = False,
+) -> Outcome:
+    """Run one task; afterwards, if it went well, each output stands at its path in `outputs`.
+
+    `inputs` and `outputs` are by key; those that the task does not have are left out. `work` is a
+    folder for this task alone on the outputs' file system; it is emptied first, and removed after
+    a task that went well. After one that failed it still holds what the task wrote, for a person
+    to look at; with `keep_failed` that is moved to the outputs as well (a partial result).
+    """
+    spec = ready.task(name)
+    if work.exists():
+        shutil.rmtree(work)
+    work.mkdir(mode=0o700, parents=True)
+    execution.logs.mkdir(mode=0o700, parents=True, exist_ok=True)
+    call = _call(ready, spec, inputs, outputs, work / "out")
+    engine_folder = work / "engine"
+    engine_folder.mkdir(mode=0o700)
+    outcome = execution.engine.run(
+        Task(
+            label=execution.label,
+            name=name,
+            image=ready.image,
+            folder=engine_folder,
+            log=execution.logs / f"{name}.log",
+            entrypoint=call.entrypoint,
+            arguments=call.arguments,
+            mounts=call.mounts,
+            environment=spec.environment,
+            limits=task_limits(ready, spec, execution),
+            scratch_root=bool(ready.cube.spec.resources and ready.cube.spec.resources.scratch_root),
+        ),
+        stop=execution.stop,
+    )
+    if outcome.reason == "done" or (
+        keep_failed and outcome.reason in ("exit", "timeout", "memory")
+    ):
+        for staged, target in call.staged.items():
+            _move(staged, target)
+        if outcome.reason == "done":
+            shutil.rmtree(work)
+    return outcome
+
+
+@dataclass(frozen=True)
+class _Call:
+    """How a task is called, and which staged output goes where."""
+
+    entrypoint: tuple[str, ...] | None
+    arguments: tuple[str, ...]
+    mounts: tuple[Mount, ...]
+    staged: Mapping[Path, Path]
+
+
+def _call(
+    ready: ReadyCube,
+    spec: TaskSpec,
+    inputs: Mapping[str, Path],
+    outputs: Mapping[str, Path],
+    staging: Path,
+) -> _Call:
+    mounts: list[Mount] = []
+    options: list[str] = []
+    staged: dict[Path, Path] = {}
+    for slot in spec.inputs:
+        source = _source(ready, slot, inputs)
+        if source is None:
+            continue
+        mount, path = _input_mount(slot, source, len(mounts))
+        mounts.append(mount)
+        options.append(f"--{slot.key}={path}")
+    for slot in spec.outputs:
+        if slot.key not in outputs:
+            continue
+        folder = staging / str(len(mounts))
+        folder.mkdir(mode=0o700, parents=True)
+        mount, path, result = _output_mount(slot, folder, len(mounts))
+        mounts.append(mount)
+        options.append(f"--{slot.key}={path}")
+        staged[result] = outputs[slot.key]
+    entrypoint, arguments = spec.entrypoint, spec.arguments
+    if ready.image.engine == "sandbox":
+        entrypoint, arguments = None, (spec.name,)
+    if ready.files.format == "mlcube":
+        arguments = (*arguments, *options)
+    return _Call(entrypoint, arguments, tuple(mounts), staged)
+
+
+def _source(ready: ReadyCube, slot: Slot, inputs: Mapping[str, Path]) -> Path | None:
+    """The host path of an input; None for one that may be left out and is."""
+    if slot.key in inputs:
+        return inputs[slot.key]
+    place = f"{ready.name}: {ready.files.file}: {slot.key}"
+    if slot.key == PARAMETERS_KEY:
+        if ready.parameters is None:
+            raise CubeError(f"{place}: the cube has no {PARAMETERS_NAME}.")
+        return ready.parameters
+    below = slot.below_additional
+    if below is not None:
+        if ready.additional is None:
+            raise CubeError(f"{place}: the cube has no additional files.")
+        source = ready.additional / below
+        if not source.exists():
+            raise CubeError(f"{place}: the additional files have no {below!r}.")
+        return source
+    return None
+
+
+def _input_mount(slot: Slot, source: Path, number: int) -> tuple[Mount, str]:
+    """The mount of an input and its path in the container."""
+    if source.is_dir():
+        kind: Literal["file", "directory"] = "directory"
+    elif source.is_file():
+        kind = "file"
+    else:
+        raise DataError(f"The input {slot.key} is missing: there is no such file or folder.")
+    if slot.kind is not None and slot.kind != kind:
+        raise DataError(f"The cube takes {slot.key} as a {slot.kind}, but a {kind} was given.")
+    if slot.target is not None:
+        return Mount(source, slot.target, kind=kind), slot.target
+    home = f"/mlcube_io{number}"
+    if kind == "directory":
+        return Mount(source, home), home
+    if slot.below_additional:  # a model file's neighbours (`x.onnx.data`) are read beside it
+        return Mount(source.parent, home), f"{home}/{source.name}"
+    path = f"{home}/{_file_name(slot, source)}"
+    return Mount(source, path, kind="file"), path
+
+
+def _file_name(slot: Slot, source: Path) -> str:
+    """The name under which a task sees a file: the cube's, never the site's."""
+    named = PurePosixPath(slot.path).name
+    return named if PurePosixPath(named).suffix else f"{slot.key}{_suffix(source)}"
+
+
+def _suffix(source: Path) -> str:
+    suffix = source.suffix
+    return suffix if suffix.isascii() and suffix[1:].isalnum() and len(suffix) <= 10 else ""
+
+
+def _output_mount(slot: Slot, folder: Path, number: int) -> tuple[Mount, str, Path]:
+    """The mount of an output, its path in the container, and where the result then lies."""
+    if slot.target is not None:
+        if slot.kind == "file":
+            result = folder / PurePosixPath(slot.target).name
+            return Mount(result, slot.target, writable=True, kind="file"), slot.target, result
+        return Mount(folder, slot.target, writable=True), slot.target, folder
+    home = f"/mlcube_io{number}"
+    if slot.kind == "file":  # a folder of its own, so that the task may write and rename beside it
+        name = PurePosixPath(slot.path).name
+        return Mount(folder, home, writable=True), f"{home}/{name}", folder / name
+    return Mount(folder, home, writable=True), home, folder
+
+
+def _move(staged: Path, target: Path) -> None:
+    if not os.path.lexists(staged):
+        return
+    if target.is_dir() and not target.is_symlink():
+        shutil.rmtree(target)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    staged.replace(target)
+
+
+def task_limits(ready: ReadyCube, spec: TaskSpec, execution: Execution) -> Limits:
+    """The limits of one task: what the cube asks for, within what the site gives.
+
+    CubeError if the cube asks for more memory, shared memory or GPUs than the site gives to a task.
+    """
+    site = execution.limits
+    wish = ready.cube.spec.resources
+    timeout = execution.timeouts.get(spec.name, site.timeout)
+    memory, shm, gpus = site.memory, site.shm, spec.gpus
+    asked_shm = spec.shm
+    if wish is not None:
+        timeout = min(timeout, (wish.timeout or {}).get(spec.name, timeout))  # type: ignore[call-overload]
+        if wish.memory is not None:
+            asked = read_bytes(wish.memory)
+            if memory is not None and asked > memory:
+                raise _too_much(ready, "memory", wish.memory, f"{memory} bytes")
+            memory = asked
+        asked_shm = asked_shm if wish.shm is None else read_bytes(wish.shm)
+        gpus = gpus if wish.gpus is None else wish.gpus
+    if asked_shm is not None:
+        if memory is not None and asked_shm > memory:
+            raise _too_much(ready, "shared memory", f"{asked_shm} bytes", f"{memory} of memory")
+        shm = asked_shm
+    if gpus > len(site.gpus):
+        raise _too_much(ready, "GPUs", str(gpus), str(len(site.gpus)))
+    given = site.gpus if gpus == ALL_GPUS else site.gpus[:gpus]
+    return replace(site, timeout=timeout, memory=memory, shm=shm, gpus=given)
+
+
+def read_bytes(text: str) -> int:
+    """Bytes of `4Gi`, `512Mi`, `64Ki`."""
+    return int(text[:-2]) * UNITS[text[-2:]]
+
+
+def _too_much(ready: ReadyCube, what: str, asked: str, given: str) -> CubeError:
+    return CubeError(
+        f"{ready.name} asks for {asked} of {what}; this site gives a task {given}. Raise the "
+        "site's limits if the machine has more."
+    )

@@ -1,0 +1,333 @@
+"""The three things that cubes are run for: prepare a dataset, infer, evaluate.
+
+*Prepare* is `prepare`, `sanity_check`, `statistics` with the benchmark's preparator, on raw data
+and labels that are only read. Each step leaves a mark when it has ended well, so a killed
+preparation goes on at the step that it was in. `content.txt` is written last of all: a folder
+without it is no prepared dataset, whatever else lies in it. A step that fails leaves what it wrote
+in `work/` for a person to look at, and the whole is begun anew next time.
+
+*Infer* shows the model the prepared data and its own parameters, nothing else: no labels, no name
+of the dataset, no path that says where it is. *Evaluate* shows the evaluator the predictions and
+the labels. What the evaluator wrote is not read here: only the disclosure check reads it.
+"""
+
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from ..schemas.errors import CubeError, DataError, TaskError
+from . import cube_yaml
+from .archives import ArchiveLimits, unpack
+from .content import Content, content_hash
+from .cubes import Execution, ReadyCube, run_task
+from .engines.protocol import Outcome
+
+CONTENT = "content.txt"
+STATISTICS = "statistics.yaml"
+RESULTS = "results.yaml"
+PREDICTIONS = "predictions"
+LOCAL_OUTPUTS = "local_outputs"
+REPORT = "report.yaml"
+_MARKS = ".steps.json"
+
+
+@dataclass(frozen=True)
+class RawData:
+    """Data and labels as somebody has them, not prepared yet."""
+
+    data: Path
+    labels: Path
+    metadata: Path | None = None
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A prepared dataset: its folder and what is in it.
+
+    `labels` is None if the preparator keeps labels in the data; `labels_for_evaluation` is the
+    data folder then.
+    """
+
+    folder: Path
+    content: Content
+    outcomes: Mapping[str, Outcome]
+
+    @property
+    def data(self) -> Path:
+        """What models see."""
+        return self.folder / "data"
+
+    @property
+    def labels(self) -> Path | None:
+        """The labels, if the preparator keeps them apart."""
+        return _if_there(self.folder / "labels")
+
+    @property
+    def labels_for_evaluation(self) -> Path:
+        """What evaluators get as labels."""
+        return self.labels or self.data
+
+    @property
+    def metadata(self) -> Path | None:
+        """The preparator's metadata, if it writes any."""
+        return _if_there(self.folder / "metadata")
+
+    @property
+    def report(self) -> Path | None:
+        """The preparator's report, if it writes one."""
+        return _if_there(self.folder / REPORT)
+
+    @property
+    def statistics(self) -> Path:
+        """The preparator's statistics; only what the disclosure check lets through may leave."""
+        return self.folder / STATISTICS
+
+
+def _if_there(path: Path) -> Path | None:
+    return path if path.exists() else None
+
+
+def open_prepared(folder: Path) -> Prepared | None:
+    """The prepared dataset in `folder`, None if its preparation has not ended."""
+    try:
+        lines = folder.joinpath(CONTENT).read_bytes()
+    except FileNotFoundError:
+        return None
+    return Prepared(folder, Content.from_lines(lines), {})
+
+
+def prepare(
+    ready: ReadyCube, *, data: Path, labels: Path, into: Path, execution: Execution
+) -> Prepared:
+    """Prepare raw data into `into`; called again after a kill it goes on where it was.
+
+    TaskError (with `log_tail`, for the site's eyes) says which step failed.
+    """
+    if (done := open_prepared(into)) is not None:
+        return done
+    into.mkdir(mode=0o700, parents=True, exist_ok=True)
+    steps = _Steps(into, ready, {"data": str(data.absolute()), "labels": str(labels.absolute())})
+    outcomes: dict[str, Outcome] = {}
+    if not steps.done("prepare"):
+        _clear(into)
+        outputs = {
+            "output_path": into / "data",
+            "output_labels_path": into / "labels",
+            "metadata_path": into / "metadata",
+            "report_file": into / REPORT,
+        }
+        inputs = {"data_path": data, "labels_path": labels}
+        outcomes["prepare"] = _run(ready, "prepare", inputs, outputs, execution, into)
+        _check_prepared(ready, into)
+        steps.mark("prepare")
+    prepared = {"data_path": into / "data"}
+    spec = ready.task("prepare")
+    prepared["labels_path"] = into / ("labels" if spec.output("output_labels_path") else "data")
+    if (metadata := _if_there(into / "metadata")) is not None:
+        prepared["metadata_path"] = metadata
+    if not steps.done("sanity_check"):
+        try:
+            run = _run(ready, "sanity_check", prepared, {}, execution, into)
+        except TaskError as error:
+            if error.reason not in ("interrupted", "timeout"):
+                steps.forget()  # the data are wrong: prepare them anew, not just check them again
+            raise
+        outcomes["sanity_check"] = run
+        steps.mark("sanity_check")
+    if not steps.done("statistics"):
+        target = {"output_path": into / STATISTICS}
+        outcomes["statistics"] = _run(ready, "statistics", prepared, target, execution, into)
+        _check_file(ready, into / STATISTICS, "statistics")
+        steps.mark("statistics")
+    content = content_hash(into)
+    beside = into / f".{CONTENT}"
+    beside.write_bytes(content.lines)
+    beside.replace(into / CONTENT)
+    steps.forget()
+    shutil.rmtree(into / "work", ignore_errors=True)
+    return Prepared(into, content, outcomes)
+
+
+def infer(
+    ready: ReadyCube, data: Path, into: Path, execution: Execution, *, partial: bool = False
+) -> tuple[Path, Outcome]:
+    """The folder of a model's predictions on prepared data, and how the task went.
+
+    With `partial`, what a failed model has written is taken as well, if it has written anything:
+    the outcome's reason is not `done` then.
+    """
+    target = into / PREDICTIONS
+    _remove(target)
+    outcome = _run(
+        ready,
+        "infer",
+        {"data_path": data},
+        {"output_path": target},
+        execution,
+        into,
+        partial=partial,
+    )
+    if not target.is_dir() or not any(target.iterdir()):
+        raise _failure(ready, "infer", "output", "it has written no predictions", outcome)
+    return target, outcome
+
+
+def evaluate(
+    ready: ReadyCube, predictions: Path, labels: Path, into: Path, execution: Execution
+) -> tuple[Path, Outcome]:
+    """The evaluator's file, unread, and how the task went. `local_outputs` stay beside it."""
+    target = into / RESULTS
+    _remove(target)
+    _remove(into / LOCAL_OUTPUTS)
+    outcome = _run(
+        ready,
+        "evaluate",
+        {"predictions": predictions, "labels": labels},
+        {"output_path": target, "local_outputs_path": into / LOCAL_OUTPUTS},
+        execution,
+        into,
+    )
+    _check_file(ready, target, "evaluate", outcome)
+    return target, outcome
+
+
+def _run(
+    ready: ReadyCube,
+    name: str,
+    inputs: Mapping[str, Path],
+    outputs: Mapping[str, Path],
+    execution: Execution,
+    into: Path,
+    *,
+    partial: bool = False,
+) -> Outcome:
+    work = into / "work" / name
+    outcome = run_task(ready, name, inputs, outputs, execution, work=work, keep_failed=partial)
+    kept = partial and any(path.exists() for path in outputs.values())
+    if outcome.reason != "done" and not kept:
+        raise _failure(ready, name, outcome.reason, _how(outcome), outcome)
+    return outcome
+
+
+def _how(outcome: Outcome) -> str:
+    words = {
+        "exit": f"it ended with status {outcome.exit}",
+        "timeout": f"it was stopped after {outcome.seconds:.0f} s, its time limit",
+        "memory": "it ran out of memory",
+        "output": "its output was refused",
+        "interrupted": "it was interrupted",
+    }
+    how = words.get(outcome.reason, outcome.reason)
+    return f"{how} ({outcome.detail.rstrip('.')})" if outcome.detail else how
+
+
+def _failure(ready: ReadyCube, task: str, reason: str, how: str, outcome: Outcome) -> TaskError:
+    return TaskError(
+        reason,
+        f"The task {task} of {ready.name} failed: {how}. Its log has more.",
+        log_tail=outcome.log_tail,
+    )
+
+
+def _check_prepared(ready: ReadyCube, into: Path) -> None:
+    if not into.joinpath("data").is_dir() or not any(into.joinpath("data").iterdir()):
+        raise TaskError(
+            "output",
+            f"The task prepare of {ready.name} ended well but wrote no data. Look at its log, and "
+            "whether the raw data are of the form that the benchmark asks for.",
+        )
+
+
+def _check_file(ready: ReadyCube, path: Path, task: str, outcome: Outcome | None = None) -> None:
+    if path.is_symlink() or not path.is_file() or not path.stat().st_size:
+        raise TaskError(
+            "output",
+            f"The task {task} of {ready.name} ended well but wrote no {path.name}. Its log has "
+            "more.",
+            log_tail="" if outcome is None else outcome.log_tail,
+        )
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _clear(into: Path) -> None:
+    for name in ("data", "labels", "metadata", REPORT, STATISTICS):
+        _remove(into / name)
+
+
+class _Steps:
+    """Which steps of a preparation have ended well, for this cube and these raw data only."""
+
+    def __init__(self, into: Path, ready: ReadyCube, raw: Mapping[str, str]) -> None:
+        self.path = into / _MARKS
+        self.of = {"cube": ready.digest, **raw}
+        self.names: list[str] = []
+        try:
+            found = json.loads(self.path.read_text())
+            if found["of"] == self.of:
+                self.names = list(found["done"])
+        except (OSError, ValueError, KeyError, TypeError):
+            pass
+
+    def done(self, name: str) -> bool:
+        return name in self.names
+
+    def mark(self, name: str) -> None:
+        self.names.append(name)
+        beside = self.path.with_name(_MARKS + ".tmp")
+        beside.write_text(json.dumps({"of": self.of, "done": self.names}))
+        beside.replace(self.path)
+
+    def forget(self) -> None:
+        self.names = []
+        self.path.unlink(missing_ok=True)
+
+
+_DEMO_LIMITS = ArchiveLimits(size=20 << 30)
+
+
+def unpack_demo(archive: Path, into: Path) -> RawData:
+    """The raw data of a benchmark's demo dataset, unpacked into the new folder `into`.
+
+    The archive's root has a `paths.yaml` that names data, labels and perhaps metadata in it.
+    """
+    what = "The demo dataset"
+    unpack(archive, into, what=what, limits=_DEMO_LIMITS)
+    index = into / "paths.yaml"
+    try:
+        text = index.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(
+            f"{what} has no paths.yaml at the root of its archive: its owner must pack it with one."
+        ) from error
+    try:
+        paths = cube_yaml.parse(text, file="paths.yaml")
+    except CubeError as error:
+        raise DataError(f"{what}: {error}") from error
+    if not isinstance(paths, dict):
+        raise DataError(f"{what}: paths.yaml must name data_path and labels_path.")
+    return RawData(
+        data=_demo_path(into, paths, "data_path"),
+        labels=_demo_path(into, paths, "labels_path"),
+        metadata=_demo_path(into, paths, "metadata_path") if paths.get("metadata_path") else None,
+    )
+
+
+def _demo_path(into: Path, paths: Mapping[str, object], key: str) -> Path:
+    value = paths.get(key)
+    if not isinstance(value, str) or not value:
+        raise DataError(f"The demo dataset: paths.yaml has no {key}.")
+    path = PurePosixPath(value)
+    if path.is_absolute() or ".." in path.parts or "\0" in value:
+        raise DataError(f"The demo dataset: {key} in paths.yaml leads out of it: {value!r}.")
+    found = into / path
+    if not found.exists():
+        raise DataError(f"The demo dataset: {key} in paths.yaml names {value!r}, which is missing.")
+    return found
