@@ -6,6 +6,7 @@ a public key alone is in `public_keys.py`, signatures over commits are in `sshsi
 offered here too.
 """
 
+import contextlib
 import os
 import secrets
 import stat
@@ -94,7 +95,6 @@ def generate_key(path: Path, passphrase: str | None = None, comment: str = "") -
             raise KeyFileError(f"{taken} exists already: choose another file for the new key.")
     private_key = Ed25519PrivateKey.generate()
     signer = FileSigner(private_key)
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     line = f"{signer.public_key} {comment}".rstrip() + "\n"
     _write_new(path, _private_bytes(private_key, passphrase), 0o600)
     _write_new(public_path, line.encode(), 0o644)
@@ -125,18 +125,25 @@ def load_signer(
 
 
 def _private_bytes(private_key: "Ed25519PrivateKey", passphrase: str | None) -> bytes:
+    from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives import serialization as form
 
     lock: form.KeySerializationEncryption = form.NoEncryption()
     if passphrase:
         lock = form.BestAvailableEncryption(passphrase.encode())
-    return private_key.private_bytes(form.Encoding.PEM, form.PrivateFormat.OpenSSH, lock)
+    try:
+        return private_key.private_bytes(form.Encoding.PEM, form.PrivateFormat.OpenSSH, lock)
+    except UnsupportedAlgorithm as error:
+        raise KeyFileError(
+            f"A passphrase cannot be set here ({error}): install the Python package bcrypt."
+        ) from error
 
 
 def _write_new(path: Path, data: bytes, mode: int) -> None:
     """Write a file that must not exist yet, whole or not at all."""
     draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
             file.write(data)
             file.flush()
@@ -145,7 +152,8 @@ def _write_new(path: Path, data: bytes, mode: int) -> None:
     except OSError as error:
         raise KeyFileError(f"The key file {path} cannot be written: {error.strerror}.") from error
     finally:
-        draft.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            draft.unlink()
 
 
 def _place(draft: Path, path: Path) -> None:

@@ -8,7 +8,6 @@ every message. Both kinds are refused here, and so nowhere else.
 """
 
 import base64
-import binascii
 import hashlib
 import re
 from functools import lru_cache
@@ -149,7 +148,7 @@ def strict_base64(text: str) -> bytes:
     """
     try:
         data = base64.b64decode(text, validate=True)
-    except binascii.Error as error:
+    except ValueError as error:
         raise ValueError("it is not standard base64") from error
     if base64.b64encode(data) != text.encode():
         raise ValueError("it is not canonical base64")

@@ -12,9 +12,7 @@ key and which role, at which commit) is a question for the rules, not for this m
 """
 
 import base64
-import json
 import re
-import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -22,7 +20,16 @@ from typing import Literal
 from ..schemas.digests import canonical_json, digest
 from ..schemas.errors import SignatureError, UsageError
 from ..schemas.names import is_name
-from .public_keys import Signer, check_signature, fingerprint, strict_base64
+from .public_keys import Signer, check_signature, fingerprint
+from .strict_json import (
+    check_equal,
+    parse_json,
+    take_base64,
+    take_fields,
+    take_matching,
+    take_one,
+    take_text,
+)
 
 BUNDLE_LIMIT = 16 * 1024
 MEDIA_TYPE = "application/vnd.dev.sigstore.bundle.v0.3+json"
@@ -44,10 +51,8 @@ _FIELDS: dict[str, tuple[str, ...]] = {
     "checkpoint": ("by", "registry"),
 }
 _HEX = re.compile(r"[0-9a-f]{64}\Z")
+_HEX_FORM = "64 hex digits"
 _FINGERPRINT = re.compile(r"SHA256:[A-Za-z0-9+/]{43}\Z")
-# control, format (bidi, zero-width) and unpaired characters, and Unicode's own line breaks:
-# what can move a terminal's cursor or make a text read as another one
-_HIDDEN = frozenset(["Cc", "Cf", "Cs", "Zl", "Zp"])
 
 
 @dataclass(frozen=True)
@@ -172,150 +177,86 @@ def read_bundle(data: bytes) -> Bundle:
     """A bundle's parts, if its form is exactly right; the signature is not checked yet."""
     _check_size(data)
     names = ("mediaType", "verificationMaterial", "dsseEnvelope")
-    media_type, material, envelope = _fields("bundle", _strict_json(data, "bundle"), *names)
-    _expect("mediaType", media_type, MEDIA_TYPE)
-    (key,) = _fields("verificationMaterial", material, "publicKey")
-    (hint,) = _fields("publicKey", key, "hint")
+    media_type, material, envelope = take_fields("bundle", parse_json(data, "bundle"), *names)
+    check_equal("mediaType", media_type, MEDIA_TYPE)
+    (key,) = take_fields("verificationMaterial", material, "publicKey")
+    (hint,) = take_fields("publicKey", key, "hint")
     names = ("payload", "payloadType", "signatures")
-    payload, payload_type, signatures = _fields("dsseEnvelope", envelope, *names)
-    _expect("payloadType", payload_type, PAYLOAD_TYPE)
-    keyid, signature = _fields("signature", _one("signatures", signatures), "keyid", "sig")
-    named = _matching("keyid", keyid, _FINGERPRINT, "`SHA256:` and 43 characters of base64")
-    _expect("hint", hint, named)
-    signed = _decoded("sig", signature)
+    payload, payload_type, signatures = take_fields("dsseEnvelope", envelope, *names)
+    check_equal("payloadType", payload_type, PAYLOAD_TYPE)
+    keyid, signature = take_fields("signature", take_one("signatures", signatures), "keyid", "sig")
+    named = take_matching("keyid", keyid, _FINGERPRINT, "`SHA256:` and 43 characters of base64")
+    check_equal("hint", hint, named)
+    signed = take_base64("sig", signature)
     if len(signed) != 64:
         raise SignatureError(f"A signature has {len(signed)} bytes, where Ed25519's have 64.")
-    return Bundle(fingerprint=named, payload=_decoded("payload", payload), signature=signed)
+    return Bundle(fingerprint=named, payload=take_base64("payload", payload), signature=signed)
 
 
 def _read_statement(payload: bytes, signed_with: str) -> Statement:
     """The statement in a payload whose signature holds."""
     names = ("_type", "predicateType", "predicate", "subject")
-    kind_of, predicate_type, predicate, subjects = _fields(
-        "statement", _strict_json(payload, "statement"), *names
+    kind_of, predicate_type, predicate, subjects = take_fields(
+        "statement", parse_json(payload, "statement"), *names
     )
-    _expect("_type", kind_of, STATEMENT_TYPE)
-    kind = PREDICATE_TYPES.get(_text("predicateType", predicate_type))
+    check_equal("_type", kind_of, STATEMENT_TYPE)
+    kind = PREDICATE_TYPES.get(take_text("predicateType", predicate_type))
     if kind is None:
-        raise SignatureError(f"A statement has the unknown predicateType {predicate_type!r}.")
-    subject, sha256 = _read_subject(_one("subject", subjects))
-    fields = _FIELDS[kind]
-    values = dict(
-        zip(
-            (field.removesuffix("?") for field in fields),
-            _fields("predicate", predicate, *fields),
-            strict=True,
+        raise SignatureError(
+            f"A statement has the unknown predicateType {str(predicate_type)[:100]!r}."
         )
-    )
-    reason, run_key = values.get("reason"), values.get("runKey")
+    subject, sha256 = _read_subject(take_one("subject", subjects))
+    said = _read_predicate(kind, predicate)
     return Statement(
         kind=kind,
-        by=_party(values["by"]),
-        registry=_text("registry", values["registry"]),
+        by=_check_party(said["by"]),
+        registry=said["registry"],
         subject=subject,
         digest=f"sha256:{sha256}",
         fingerprint=signed_with,
-        decision=_decision(values["decision"]) if kind == "approval" else None,
-        reason=None if reason is None else _text("reason", reason),
-        run_key=_matching("runKey", run_key, _HEX, "64 hex digits") if kind == "result" else None,
+        decision=_decision(said["decision"]) if kind == "approval" else None,
+        reason=said.get("reason"),
+        run_key=take_matching("runKey", said["runKey"], _HEX, _HEX_FORM)
+        if kind == "result"
+        else None,
     )
 
 
+def _read_predicate(kind: Kind, predicate: object) -> dict[str, str]:
+    """The texts of a predicate; an optional one that is absent is absent here too."""
+    wanted = _FIELDS[kind]
+    found = zip(wanted, take_fields("predicate", predicate, *wanted), strict=True)
+    return {
+        name.removesuffix("?"): take_text(name.removesuffix("?"), value)
+        for name, value in found
+        if not (value is None and name.endswith("?"))
+    }
+
+
 def _read_subject(value: object) -> tuple[str, str]:
-    name, digests = _fields("subject", value, "digest", "name")[::-1]
-    (sha256,) = _fields("digest", digests, "sha256")
-    file_name = _text("name", name)
+    name, digests = take_fields("subject", value, "name", "digest")
+    (sha256,) = take_fields("digest", digests, "sha256")
+    file_name = take_text("name", name)
     if not file_name or "/" in file_name or "\\" in file_name:
         raise SignatureError(f"A subject is named {file_name[:100]!r}, which is no file's name.")
-    return file_name, _matching("sha256", sha256, _HEX, "64 hex digits")
+    return file_name, take_matching("sha256", sha256, _HEX, _HEX_FORM)
 
 
-def _party(value: object) -> str:
-    text = _text("by", value)
+def _check_party(text: str) -> str:
     owner, slash, name = text.partition("/")
     if not (slash and is_name(owner) and is_name(name)):
         raise SignatureError(f"A statement is by {text[:100]!r}, which is no owner/name.")
     return text
 
 
-def _decision(value: object) -> Decision:
-    if value == "approve":
+def _decision(text: str) -> Decision:
+    if text == "approve":
         return "approve"
-    if value == "revoke":
+    if text == "revoke":
         return "revoke"
-    raise SignatureError(f"A statement decides {str(value)[:40]!r}: only approve or revoke count.")
+    raise SignatureError(f"A statement decides {text[:40]!r}: only approve or revoke count.")
 
 
 def _check_size(data: bytes) -> None:
     if len(data) > BUNDLE_LIMIT:
         raise SignatureError(f"A bundle has {len(data)} bytes, more than {BUNDLE_LIMIT}.")
-
-
-def _strict_json(data: bytes, what: str) -> object:
-    """JSON as its grammar has it, without one key twice anywhere."""
-
-    def pairs(items: list[tuple[str, object]]) -> dict[str, object]:
-        found = dict(items)
-        if len(found) != len(items):
-            raise SignatureError(f"A {what} has the same JSON key twice.")
-        return found
-
-    def constant(name: str) -> object:
-        raise SignatureError(f"A {what} holds {name}, which is no JSON.")
-
-    try:
-        value: object = json.loads(data.decode(), object_pairs_hook=pairs, parse_constant=constant)
-    except (ValueError, RecursionError) as error:
-        cause = "it is nested too deeply" if isinstance(error, RecursionError) else error
-        raise SignatureError(f"A {what} is not JSON in UTF-8: {cause}.") from None
-    return value
-
-
-def _fields(what: str, value: object, *names: str) -> tuple[object, ...]:
-    """The values of an object that has these fields and no other; `name?` may be absent (None)."""
-    if not isinstance(value, dict):
-        raise SignatureError(f"A statement's {what} is not a JSON object.")
-    known = [name.removesuffix("?") for name in names]
-    for name in value:
-        if name not in known:
-            raise SignatureError(f"A statement's {what} has the unknown field {name[:60]!r}.")
-    for name in names:
-        if not name.endswith("?") and name not in value:
-            raise SignatureError(f"A statement's {what} has no field {name!r}.")
-        if name.endswith("?") and value.get(name[:-1], "") is None:
-            raise SignatureError(f"A statement's {name[:-1]} is null: leave it out instead.")
-    return tuple(value.get(name) for name in known)
-
-
-def _one(what: str, value: object) -> object:
-    if not isinstance(value, list) or len(value) != 1:
-        count = len(value) if isinstance(value, list) else "no list of"
-        raise SignatureError(f"A statement has {count} {what} entries, where exactly 1 counts.")
-    return value[0]
-
-
-def _expect(field: str, value: object, expected: str) -> None:
-    if value != expected:
-        raise SignatureError(f"A bundle's {field} is {str(value)[:100]!r}, not {expected!r}.")
-
-
-def _text(field: str, value: object) -> str:
-    if not isinstance(value, str):
-        raise SignatureError(f"A statement's {field} is not text.")
-    if any(unicodedata.category(character) in _HIDDEN for character in value):
-        raise SignatureError(f"A statement's {field} holds control or invisible characters.")
-    return value
-
-
-def _matching(field: str, value: object, pattern: re.Pattern[str], form: str) -> str:
-    text = _text(field, value)
-    if not pattern.match(text):
-        raise SignatureError(f"A statement's {field} is {text[:100]!r}, not {form}.")
-    return text
-
-
-def _decoded(field: str, value: object) -> bytes:
-    try:
-        return strict_base64(_text(field, value))
-    except ValueError as error:
-        raise SignatureError(f"A bundle's {field} cannot be decoded: {error}.") from None

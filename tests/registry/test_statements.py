@@ -453,7 +453,7 @@ def test_one_changed_byte_never_verifies_as_something_else(data: st.DataObject) 
 
 
 def run_cosign(bundle: Path, key: Path, file: Path, kind: str) -> subprocess.CompletedProcess[str]:
-    command = [
+    command: list[str | Path] = [
         *("cosign", "verify-blob-attestation", "--bundle", bundle, "--key", key),
         *("--insecure-ignore-tlog=true", "--type", kind, file),
     ]
@@ -494,7 +494,7 @@ def test_cosign_takes_the_golden_result(vectors: Path) -> None:
 def test_securesystemslib_verifies_our_envelope(signer: FileSigner, result: bytes) -> None:
     from securesystemslib.dsse import Envelope
     from securesystemslib.exceptions import VerificationError
-    from securesystemslib.signer import SSlibKey
+    from securesystemslib.signer import SSlibKey  # type: ignore[attr-defined]
 
     public = {"public": key_bytes(signer.public_key).hex()}
     key = SSlibKey(signer.fingerprint, "ed25519", "ed25519", public)
