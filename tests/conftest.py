@@ -88,6 +88,7 @@ def _is_number(host: str) -> bool:
 def _check_address(sock: socket.socket, address: Any) -> None:
     internet = sock.family in {socket.AF_INET, socket.AF_INET6}
     if internet and not _is_local(str(address[0])):
+        sock.close()  # socket.create_connection would leave it open
         pytest.fail(f"a test reached for the network: {address!r}")
 
 
