@@ -28,7 +28,8 @@ class Mount:
     """A host file or folder and where the task sees it; a writable one is an output.
 
     A writable mount of kind `file` need not exist before: afterwards it exists at `source` if the
-    task wrote it. A writable folder must exist (it is made if it does not) and be the caller's.
+    task wrote it. A writable folder must be empty or absent: what the task wrote is moved there
+    when it has ended and been looked at, and is the caller's (folders 0700, files 0600).
     """
 
     source: Path
@@ -82,9 +83,10 @@ class LocalImage:
 class Task:
     """One task of a cube, fully decided.
 
-    `label` finds leftovers again (a run's id: letters, digits, `.`, `_`, `-`), `name` tells tasks of
-    one run apart. `entrypoint` None means the image's own (sandbox: the image's command). `folder`
-    is a private folder of this task alone (0700) for the engine's own files; `log` is written anew.
+    `label` finds leftovers again (a run's id: letters, digits, `.`, `_`, `-`), `name` tells the
+    tasks of one run apart. `entrypoint` None means the image's own (sandbox: its command).
+    `folder` is a private folder of this task alone (0700), made if it is not there, for the
+    engine's own files; `log` is written anew.
     """
 
     label: str

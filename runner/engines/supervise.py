@@ -1,0 +1,276 @@
+"""Run one command under the keeper: bounded log, time limit, stop, watchers, one answer.
+
+The calling thread stays here until everything is dead, because the kernel binds "die with your
+parent" to the thread that started a process, not to the process.
+"""
+
+import contextlib
+import json
+import os
+import selectors
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ...schemas.errors import EngineError
+from . import keeper
+from .protocol import Reason
+from .tasklog import TaskLog
+
+POLL = 0.05
+GRACE = 60.0
+"""How long the keeper may take to store outputs after a kill, before it is killed itself."""
+
+Watcher = Callable[[int], Reason | None]
+"""Called now and then with the task's first host process; answers why to kill the task, if so."""
+
+
+class NoDiskError(EngineError):
+    """No sized file system can be made here: the run may be tried again without one."""
+
+
+@dataclass(frozen=True)
+class Disk:
+    """A sized file system for the outputs (root): see keeper.mount_disk."""
+
+    image: Path
+    folder: Path
+    collect: Path
+    bytes: int
+    files: int
+    uid: int
+    gid: int
+    folders: tuple[str, ...]
+    blanks: tuple[str, ...]
+    copies: Mapping[str, Path] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Bind:
+    """A source that is bound read-only at `target`, its owner shown as uid and gid (root)."""
+
+    source: Path
+    target: Path
+    uid: int
+    gid: int
+
+
+@dataclass(frozen=True)
+class Command:
+    """What the keeper starts: bubblewrap, to which it adds the lock and the status descriptors."""
+
+    argv: Sequence[str]
+    environment: Mapping[str, str]
+    lock: Path
+    descriptors: Sequence[int] = ()
+    rlimits: Mapping[str, int] = field(default_factory=dict)
+    cgroups: Sequence[Path] = ()
+    cpus: Sequence[int] = ()
+    binds: Sequence[Bind] = ()
+    disk: Disk | None = None
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a supervised command ended; `killed` is why we killed it, if we did."""
+
+    exit: int | None
+    killed: Reason | None
+    seconds: float
+    refused: str | None
+    full: bool
+    log_tail: str
+
+
+def supervise(
+    command: Command,
+    *,
+    log: Path,
+    timeout: float,
+    stop: threading.Event | None,
+    watchers: Sequence[Watcher] = (),
+) -> Ended:
+    """Run the command to its end; raises EngineError if the sandbox could not be made."""
+    return _Run(command, log, timeout, stop, watchers).run()
+
+
+class _Run:
+    def __init__(
+        self,
+        command: Command,
+        log: Path,
+        timeout: float,
+        stop: threading.Event | None,
+        watchers: Sequence[Watcher],
+    ) -> None:
+        self._command = command
+        self._timeout = timeout
+        self._stop = stop
+        self._watchers = watchers
+        self._log = TaskLog(log)
+        self._events = b""
+        self._child: int | None = None
+        self._started = time.monotonic()
+        self._watched = 0.0
+        self._killed: Reason | None = None
+
+    def run(self) -> Ended:
+        events, events_write = os.pipe()
+        output, output_write = os.pipe()
+        plan = memory_file(json.dumps(self._plan(events_write)).encode())
+        try:
+            process = subprocess.Popen(  # noqa: S603 - our own interpreter and script
+                [sys.executable, "-I", "-S", "-B", keeper.__file__, str(plan)],
+                env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8"},
+                stdin=subprocess.DEVNULL,
+                stdout=output_write,
+                stderr=output_write,
+                pass_fds=(plan, events_write, *self._command.descriptors),
+                start_new_session=True,  # Ctrl-C is ours to pass on
+            )
+        except OSError as error:
+            os.close(events)
+            os.close(output)
+            self._log.close()
+            raise EngineError(f"The task's keeper cannot be started: {error}.") from error
+        finally:
+            os.close(plan)
+            os.close(events_write)
+            os.close(output_write)
+        try:
+            self._follow(process, events, output)
+        finally:
+            _finish(process)
+            os.close(events)
+            os.close(output)
+            tail = self._log.close()
+        return self._ended(tail)
+
+    def _plan(self, events: int) -> dict[str, Any]:
+        command = self._command
+        return {
+            "parent": os.getpid(),
+            "events": events,
+            "argv": list(command.argv),
+            "environment": dict(command.environment),
+            "lock": str(command.lock),
+            "rlimits": dict(command.rlimits),
+            "cgroups": [str(path) for path in command.cgroups],
+            "cpus": list(command.cpus),
+            "binds": [_texts(bind) for bind in command.binds],
+            "disk": _texts(command.disk) if command.disk else None,
+        }
+
+    def _follow(self, process: subprocess.Popen[bytes], events: int, output: int) -> None:
+        """Read until both pipes end, looking at the clock, the stop and the watchers between."""
+        with selectors.DefaultSelector() as selector:
+            for descriptor in (events, output):
+                os.set_blocking(descriptor, False)
+                selector.register(descriptor, selectors.EVENT_READ)
+            waiting = {events, output}
+            killed_at: float | None = None
+            while waiting:
+                for key, _ in selector.select(POLL):
+                    piece = _read(key.fd)
+                    if piece is None:
+                        continue
+                    if not piece:
+                        selector.unregister(key.fd)
+                        waiting.discard(key.fd)
+                    elif key.fd == events:
+                        self._take_events(piece)
+                    else:
+                        self._log.write(piece)
+                if killed_at is None:
+                    self._killed = self._why_kill()
+                    if self._killed:
+                        killed_at = time.monotonic()
+                        process.terminate()
+                elif time.monotonic() - killed_at > GRACE:
+                    process.kill()
+
+    def _take_events(self, piece: bytes) -> None:
+        self._events += piece
+        if self._child is None and b"\n" in self._events:
+            self._child = json.loads(self._events.split(b"\n")[0]).get("child")
+
+    def _why_kill(self) -> Reason | None:
+        if b'"ended"' in self._events:
+            return None
+        if self._stop is not None and self._stop.is_set():
+            return "interrupted"
+        now = time.monotonic()
+        if now - self._started > self._timeout:
+            return "timeout"
+        if self._child is None or now < self._watched:
+            return None
+        for watcher in self._watchers:
+            reason = watcher(self._child)
+            if reason:
+                return reason
+        # a watcher of a large tree may be slow: it gets a tenth of the time at most
+        self._watched = time.monotonic() + max(POLL, 10 * (time.monotonic() - now))
+        return None
+
+    def _ended(self, tail: str) -> Ended:
+        seconds = time.monotonic() - self._started
+        ended: dict[str, Any] = {}
+        for line in self._events.splitlines():
+            with contextlib.suppress(ValueError):
+                ended = json.loads(line).get("ended", ended)
+        if error := ended.get("error"):
+            kind = NoDiskError if ended.get("step") == "disk" else EngineError
+            raise kind(f"The engine failed: {error}.")
+        code = ended.get("exit")
+        if code is None and not self._killed:
+            raise EngineError(f"The sandbox could not be made: {tail.strip() or 'it was killed'}")
+        return Ended(
+            exit=None if self._killed else code,
+            killed=self._killed,
+            seconds=seconds,
+            refused=ended.get("refused"),
+            full=ended.get("full", False),
+            log_tail=tail,
+        )
+
+
+def _texts(value: Bind | Disk) -> dict[str, Any]:
+    def text(item: Any) -> Any:
+        if isinstance(item, Path):
+            return str(item)
+        return {key: text(inner) for key, inner in item.items()} if isinstance(item, dict) else item
+
+    return {key: text(item) for key, item in vars(value).items()}
+
+
+def memory_file(data: bytes) -> int:
+    """A descriptor behind which `data` can be read once; it is on no disk."""
+    descriptor = os.memfd_create("medperf")
+    view = memoryview(data)
+    while view:
+        view = view[os.write(descriptor, view) :]
+    os.lseek(descriptor, 0, os.SEEK_SET)
+    return descriptor
+
+
+def _read(descriptor: int) -> bytes | None:
+    try:
+        return os.read(descriptor, 1 << 18)
+    except BlockingIOError:
+        return None
+
+
+def _finish(process: subprocess.Popen[bytes]) -> None:
+    """Leave nothing alive, whatever brought us here (Ctrl-C too)."""
+    if process.poll() is None:
+        process.terminate()
+        try:
+            process.wait(5)
+        except subprocess.TimeoutExpired:
+            process.kill()
+    process.wait()
