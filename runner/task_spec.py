@@ -201,7 +201,7 @@ def _variable(value: Any, place: str) -> str:
     return str(value)
 
 
-_SIZE = re.compile(r"([0-9]{1,12})(?:\.[0-9]+)?\s*([bkmgt]?)(?:i?b)?\Z", re.IGNORECASE)
+_SIZE = re.compile(r"([0-9]{1,12})\s*([bkmgt]?)i?b?\Z", re.IGNORECASE)
 _UNITS = {"": 1, "b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 
 

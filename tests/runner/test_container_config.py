@@ -1,0 +1,109 @@
+"""container_config.yaml as MedPerf writes it today, and in bad shape."""
+
+import pytest
+
+from medperf.runner import container_config
+from medperf.runner.task_spec import Slot, check_tasks
+from medperf.schemas.errors import CubeError
+
+EVALUATOR = """\
+container_type: DockerImage
+image: example/toy-metrics:0.1.0
+tasks:
+  evaluate:
+    run_args: {command: python3 /app/eval.py, shm_size: 1g, gpus: 1, environment: {A: 1, B: true}}
+    input_volumes:
+      predictions: {mount_path: /io/preds, type: directory}
+      labels: {mount_path: /io/labels/, type: directory}
+      parameters_file: {mount_path: /io/parameters.yaml, type: file}
+      additional_files: {mount_path: /io/more, type: directory}
+    output_volumes:
+      output_path: {mount_path: /io/results.yaml, type: file}
+      local_outputs_path: {mount_path: /io/local, type: directory}
+"""
+
+
+def test_an_evaluator_is_read() -> None:
+    tasks = container_config.read(EVALUATOR)
+    check_tasks(tasks, "evaluator", file="container_config.yaml")
+    spec = tasks["evaluate"]
+    assert spec.entrypoint is None
+    assert spec.arguments == ("python3", "/app/eval.py")
+    assert (spec.shm, spec.gpus) == (1 << 30, 1)
+    assert spec.environment == {"A": "1", "B": "true"}
+    assert spec.input("labels") == Slot("labels", "labels", "directory", "/io/labels")
+    assert spec.output("output_path") == Slot(
+        "output_path", "results.yaml", "file", "/io/results.yaml"
+    )
+    more = spec.input("additional_files")
+    assert more is not None
+    assert more.below_additional == ""
+
+
+def test_commands_may_be_lists_and_entrypoints_may_be_given() -> None:
+    tasks = container_config.read(
+        EVALUATOR.replace(
+            "command: python3 /app/eval.py", "command: [-m, x y], entrypoint: python3"
+        )
+    )
+    assert tasks["evaluate"].entrypoint == ("python3",)
+    assert tasks["evaluate"].arguments == ("-m", "x y")
+
+
+def test_a_task_without_run_args_uses_the_image_as_it_is() -> None:
+    tasks = container_config.read(
+        "container_type: SingularityFile\nimage: https://example.org/x.sif\ntasks:\n  infer:\n"
+        "    input_volumes: {data_path: {mount_path: /d, type: directory}}\n"
+        "    output_volumes: {output_path: {mount_path: /o, type: directory}}\n"
+        "  sanity_check: {output_volumes: {}}\n"
+    )
+    check_tasks(tasks, "model", file="container_config.yaml")
+    assert tasks["infer"].arguments == ()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        (
+            "DockerImage",
+            "EncryptedDockerArchive",
+            "container_type: found 'Encrypted.*Encrypted images",
+        ),
+        ("container_type: DockerImage", "", "container_type: found None"),
+        ("tasks:", "task:", "tasks: a mapping"),
+        ("shm_size: 1g", "privileged: true", r"run_args: 'privileged' is not known"),
+        ("shm_size: 1g", "network: host", r"'network' is not known"),
+        ("shm_size: 1g", "shm_size: 0", "no size"),
+        ("environment: {A: 1, B: true}", "environment: {PATH: /x}", "PATH may not be set"),
+        ("    run_args", "    mounts", r"'mounts' is not known"),
+        ("/io/preds", "/io/../etc", r"input_volumes.predictions.mount_path: '/io/../etc'"),
+        ("/io/preds", "io/preds", "from / on"),
+        ("/io/preds", "//x", "no plain path"),
+        ("/io/preds", "/", "no plain path"),
+        ("/io/preds", "/usr", "hide the system"),
+        ("/io/preds", "/proc/self", "hide the system"),
+        ("/io/preds", "/io", "lies in predictions"),
+        ("/io/preds", "/io/labels", "lies in"),
+        ("{mount_path: /io/preds, type: directory}", "/io/preds", "a mapping was expected"),
+        ("preds, type: directory", "preds, type: folder", r"predictions\.type"),
+        ("preds, type: directory", "preds, type: directory, mode: rw", "'mode' is not known"),
+        (
+            "yaml, type: file}\n      additional",
+            "yaml, type: directory}\n      additional",
+            "are a file",
+        ),
+        ("/io/more, type: directory", "/io/more, type: file", "are a directory"),
+        ("parameters_file:", "weights:", "nothing can be given for the input 'weights'"),
+        ("output_path:", "results_path:", "output 'output_path' is missing"),
+        ("results.yaml, type: file", "results, type: directory", "must be a file"),
+    ],
+)
+def test_what_is_wrong_is_named_with_file_and_key(old: str, new: str, message: str) -> None:
+    assert old in EVALUATOR
+    with pytest.raises(CubeError, match=message) as caught:
+        check_tasks(
+            container_config.read(EVALUATOR.replace(old, new)),
+            "evaluator",
+            file="container_config.yaml",
+        )
+    assert "container_config.yaml" in str(caught.value)

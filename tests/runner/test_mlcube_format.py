@@ -1,0 +1,241 @@
+"""mlcube.yaml as it is found in the wild, and in bad shape."""
+
+import pytest
+
+from medperf.runner import cube_yaml, mlcube_format
+from medperf.runner.task_spec import ALL_GPUS, Slot, check_tasks
+from medperf.schemas.errors import CubeError
+
+PREPARATOR = """\
+name: Chest X-ray preparator
+description: prepares
+authors:
+ - {name: "Somebody"}
+
+platform:
+  accelerator_count: 0
+
+docker:
+  # Image name.
+  image: example/prep:0.1.0
+  build_context: "../project"
+  build_file: "Dockerfile"
+
+singularity:
+  image: prep.sif
+  image_dir: $MLCUBE_ROOT/workspace
+
+tasks:
+  prepare:
+    parameters:
+      inputs: {data_path: raw, labels_path: raw/valid.csv, parameters_file: parameters.yaml}
+      outputs: {output_path: data/, output_labels_path: labels/}
+  sanity_check:
+    parameters:
+      inputs: {data_path: data/, labels_path: labels/, parameters_file: parameters.yaml}
+  statistics:
+    parameters:
+      inputs: {data_path: data/, labels_path: labels/, parameters_file: parameters.yaml}
+      outputs: {output_path: {type: file, default: statistics.yaml}}
+"""
+
+MODEL = """\
+docker: {image: example/toy:0.1.0, gpu_args: --gpus all --shm-size=8g, env_args: -e A=1 -e B=two}
+platform: {accelerator_count: 1}
+tasks:
+  infer:
+    entrypoint: python3 "/app/my main.py"
+    parameters:
+      inputs:
+        data_path: {type: directory, default: data, opts: rw}
+        parameters_file: {type: file, default: parameters.yaml}
+        weights: additional_files/w.npz
+      outputs: {output_path: {type: directory, default: predictions}}
+"""
+
+
+def test_a_preparator_of_2023_is_read() -> None:
+    tasks = mlcube_format.read(PREPARATOR)
+    check_tasks(tasks, "preparator", file="mlcube.yaml")
+    prepare = tasks["prepare"]
+    assert prepare.entrypoint is None
+    assert prepare.arguments == ("prepare",)
+    assert prepare.inputs == (
+        Slot("data_path", "raw", "directory"),
+        Slot("labels_path", "raw/valid.csv", None),
+        Slot("parameters_file", "parameters.yaml", "file"),
+    )
+    assert prepare.outputs == (
+        Slot("output_path", "data", "directory"),
+        Slot("output_labels_path", "labels", "directory"),
+    )
+    assert tasks["sanity_check"].outputs == ()
+    assert tasks["statistics"].outputs == (Slot("output_path", "statistics.yaml", "file"),)
+
+
+def test_a_model_with_gpus_shared_memory_environment_and_entrypoint_is_read() -> None:
+    tasks = mlcube_format.read(MODEL)
+    check_tasks(tasks, "model", file="mlcube.yaml")
+    infer = tasks["infer"]
+    assert infer.entrypoint == ("python3", "/app/my main.py")
+    assert infer.arguments == ("infer",)
+    assert (infer.gpus, infer.shm) == (1, 8 << 30)
+    assert infer.environment == {"A": "1", "B": "two"}
+    weights = infer.input("weights")
+    assert weights is not None
+    assert weights.below_additional == "w.npz"
+
+
+def test_an_untyped_output_is_judged_by_the_task_contract() -> None:
+    tasks = mlcube_format.read(
+        "tasks: {evaluate: {parameters: {inputs: {predictions: p, labels: l},"
+        " outputs: {output_path: results.yaml, local_outputs_path: more}}}}"
+    )
+    check_tasks(tasks, "evaluator", file="mlcube.yaml")
+    assert [slot.kind for slot in tasks["evaluate"].outputs] == ["file", "directory"]
+
+
+def test_a_preparator_with_labels_in_the_data_is_whole() -> None:
+    text = PREPARATOR.replace(", output_labels_path: labels/", "").replace(
+        " labels_path: labels/,", ""
+    )
+    tasks = mlcube_format.read(text)
+    check_tasks(tasks, "preparator", file="mlcube.yaml")
+    assert tasks["prepare"].output("output_labels_path") is None
+
+
+def test_anchors_and_merge_keys_are_read() -> None:
+    tasks = mlcube_format.read(
+        "common: &c {inputs: {data_path: data/}}\n"
+        "tasks:\n  infer: {parameters: {<<: *c, outputs: {output_path: out/}}}\n"
+        "  also: {parameters: {<<: [*c], inputs: {data_path: other/}}}\n"
+    )
+    check_tasks(tasks, "model", file="mlcube.yaml")
+    assert tasks["also"].inputs[0].path == "other"
+
+
+def test_an_entrypoint_made_for_one_task_is_called_without_its_name() -> None:
+    text = MODEL.replace('python3 "/app/my main.py"', "python3 /app/infer.py")
+    assert mlcube_format.read(text)["infer"].arguments == ()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("data_path: raw,", "data_path: ../raw,", r"mlcube.yaml: tasks.prepare.*data_path.*\.\."),
+        ("data_path: raw,", "data_path: /raw,", "below the workspace"),
+        ("data_path: raw,", "data_path: ~/raw,", "below the workspace"),
+        ("data_path: raw,", "data_path: $HOME/raw,", "below the workspace"),
+        ("data_path: raw,", "data_path: ./,", "below the workspace"),
+        ("data_path: raw,", "data_path: [a],", "write a path"),
+        ("data_path: raw,", "data_path: {type: folder},", r"data_path\.type: found 'folder'"),
+        ("data_path: raw,", "data_path: {type: file, default: a/},", "ends in /"),
+        ("data_path: raw,", "data_path: {opts: rwx},", r"data_path\.opts"),
+        ("data_path: raw,", "data_path: {mode: 1},", "'mode' is not known"),
+        ("data_path: raw,", "a-b: raw,", "cannot be an option"),
+        (
+            "parameters.yaml}\n      outputs: {output_path: data/",
+            "p.yml}\n      outputs: {o: d/",
+            "always",
+        ),
+        ("tasks:", "jobs:", "tasks: a mapping was expected"),
+        ("prepare:\n", "prepaer:\n", r"needs the task 'prepare'; it has prepaer, sanity_check"),
+        ("data_path: raw, ", "", r"tasks\.prepare: the input 'data_path' is missing"),
+        ("output_path: data/, ", "", r"tasks\.prepare: the output 'output_path' is missing"),
+        ("output_path: data/,", "output_path: {type: file, default: d},", "must be a directory"),
+        (
+            "output_path: data/,",
+            "output_path: data/, extra: x/,",
+            "nothing takes the output 'extra'",
+        ),
+        (
+            "data_path: raw,",
+            "data_path: raw, secrets: s/,",
+            "nothing can be given for .* 'secrets'",
+        ),
+        (
+            "labels_path: labels/, parameters_file: parameters.yaml}\n  statistics",
+            "metadata_path: m/, parameters_file: parameters.yaml}\n  statistics",
+            "takes metadata_path, but tasks.prepare",
+        ),
+        ("accelerator_count: 0", "accelerator_count: many", "no number of GPUs"),
+        ("image: example/prep:0.1.0", "gpu_args: --shm-size lots", "is no size"),
+        ("image: example/prep:0.1.0", "env_args: {LD_PRELOAD: x}", "LD_PRELOAD may not be set"),
+        ("image: example/prep:0.1.0", "env_args: {1A: x}", "no name of a variable"),
+        ("image: example/prep:0.1.0", "env_args: [A]", "NAME=value"),
+        ("image: example/prep:0.1.0", "env_args: 7", "NAME: value"),
+        ("image: example/prep:0.1.0", "env_args: {A: [1]}", "one word or number"),
+        ("image: example/prep:0.1.0", "gpu_args: '\"'", "quote is not closed"),
+    ],
+)
+def test_what_is_wrong_is_named_with_file_and_key(old: str, new: str, message: str) -> None:
+    assert old in PREPARATOR
+    with pytest.raises(CubeError, match=message):
+        check_tasks(
+            mlcube_format.read(PREPARATOR.replace(old, new)), "preparator", file="mlcube.yaml"
+        )
+
+
+@pytest.mark.parametrize("entrypoint", ["[]", "'\"x'", "{a: 1}", "['']"])
+def test_bad_entrypoints_are_refused(entrypoint: str) -> None:
+    with pytest.raises(CubeError, match="entrypoint"):
+        mlcube_format.read(MODEL.replace('python3 "/app/my main.py"', entrypoint))
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("8gb", 8 << 30), ("512m", 512 << 20), ("64Mi", 64 << 20), ("1024", 1024), ("2k", 2048)],
+)
+def test_sizes_are_read_as_docker_reads_them(text: str, value: int) -> None:
+    tasks = mlcube_format.read(f"docker: {{cpu_args: --shm-size {text}}}\ntasks: {{t: }}")
+    assert tasks["t"].shm == value
+
+
+@pytest.mark.parametrize(
+    ("text", "count"), [("all", ALL_GPUS), ("2", 2), ('"device=0,3"', 2), ('""', 0), ("null", 0)]
+)
+def test_gpus_are_counted(text: str, count: int) -> None:
+    tasks = mlcube_format.read(f"platform: {{accelerator_count: {text}}}\ntasks: {{t: }}")
+    assert tasks["t"].gpus == count
+
+
+def bomb() -> str:
+    lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x]"]
+    lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 12)]
+    return "\n".join(lines)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (bomb(), "more than 20000 values"),
+        ("a: &a {<<: *a}", "alias \\*a"),
+        ("a: &a [*a]", "alias \\*a"),
+        ("a: *b", "alias|undefined"),
+        ("a: 1\nb: 2\na: 3", "f:3: the key 'a' stands twice"),
+        ("a: !!python/object:os.system x", "f:1: the tag"),
+        ("a: !x y", "the tag"),
+        ("? [a]\n: b", "not a word"),
+        ("[" * 500, "nested deeper"),
+        ("a: b: c", "f:1: this is not YAML"),
+        ("a: 1\n---\nb: 2", "more than one document"),
+        ("", "empty"),
+        ("a: \x01", "not YAML"),
+        ("a: {<<: 1}", "merges what is no mapping"),
+        ("x" * 70_000, "larger than"),
+    ],
+)
+def test_hostile_yaml_is_refused(text: str, message: str) -> None:
+    with pytest.raises(CubeError, match=message):
+        cube_yaml.parse(text, file="f")
+
+
+def test_scalars_follow_json_and_everything_else_is_a_string() -> None:
+    value = cube_yaml.parse(
+        "a: no\nb: 2020-01-01\nc: 010\nd: 1.5\ne: -3\nf: '1'\ng:\nh: true\r\ni: .nan\nj: 1e3",
+        file="f",
+    )
+    assert value == {
+        "a": "no", "b": "2020-01-01", "c": "010", "d": 1.5, "e": -3,
+        "f": "1", "g": None, "h": True, "i": ".nan", "j": 1000.0,
+    }  # fmt: skip
