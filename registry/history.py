@@ -1,0 +1,701 @@
+"""Rules 1, 2 and 6 of the registry (design §5): the history, judged commit by commit.
+
+History is the first-parent chain, from the root commit on; each commit is judged by its first
+parent's tree. `History.take` goes in this order:
+
+1. the form of the change: additions, and the four modifications; all else stalls (`history`);
+2. the results that come with it, by the tree before (rule 5);
+3. the statements that come with it, by the tree before (rule 6);
+4. the files are taken in; then what rule 6 lets the new tree itself judge, from the owners up:
+   joining members, the new admins, a benchmark's first settings and its reference association;
+5. a modified file must be valid and signed in this commit, else it stalls (`signature`).
+
+A new file never stalls: what is invalid is ignored and shown, what lacks signatures is pending.
+
+A key that the newest owners' files call compromised since C does not count from C on, backwards.
+That must never stall a history that was accepted once. So the chain is walked without it, which
+decides what stalls; and where there is such a key, once more with it, which decides what counts.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
+
+from ..schemas.errors import InvalidDocumentError, RegistryError, SignatureError, StalledError
+from . import rules
+from .authors import Authors
+from .keys import commit_signer
+from .ledger import File, Holder, Ledger, ResultState, compromised_since, keys_of
+from .paths import Place, benchmark_path, classify, result_signature_path, settings_path
+from .public_keys import fingerprint
+from .results import judge_result
+from .snapshot import REGULAR, Item, Library, file_problem, first_number_problem
+from .statements import Statement, read_bundle
+
+if TYPE_CHECKING:
+    from .git import Change, Repository, Step
+
+
+@dataclass(frozen=True)
+class Pinned:
+    """What a site has pinned at enrolment, compared out of band (design §6)."""
+
+    id: str
+    root: str
+    admins: frozenset[str]
+    approval: Literal["signed", "merge"]
+
+
+@dataclass
+class _Arrivals:
+    """What one commit brings: documents, modifications, statements, and results to judge."""
+
+    index: int
+    decides: bool = False  # whether more than results has come, so that associations may change
+    added: dict[str, tuple[Item[Any], str]] = field(default_factory=dict)
+    changed: dict[str, tuple[Item[Any], Item[Any], str]] = field(default_factory=dict)
+    ignored: list[tuple[Place, str]] = field(default_factory=list)
+    statements: list[tuple[Place, str]] = field(default_factory=list)
+    signatures: dict[str, tuple[Place, str]] = field(default_factory=dict)
+
+    def item(self, path: str) -> Item[Any] | None:
+        """The document that this commit brings to a path."""
+        if path in self.added:
+            return self.added[path][0]
+        return self.changed[path][1] if path in self.changed else None
+
+
+class History:
+    """The chain so far and the ledger that it has filled; `take` goes on by one commit."""
+
+    def __init__(
+        self,
+        repository: "Repository",
+        chain: Sequence["Step"],
+        *,
+        library: Library,
+        pinned: Pinned | None = None,
+        compromised: Mapping[str, int] | None = None,
+        verified: dict[tuple[str, str], Statement | SignatureError] | None = None,
+    ) -> None:
+        self.ledger = Ledger(compromised=compromised or {})
+        self.library = library
+        self.lenient = compromised is not None
+        self.statements = {} if verified is None else verified
+        self._repository = repository
+        self._authors = Authors(repository, chain)
+        self._pinned = pinned
+
+    def use_chain(self, chain: Sequence["Step"]) -> None:
+        """Go on with a chain that has more steps: a proposal's head as if it were merged."""
+        self._authors = Authors(self._repository, chain)
+
+    def take(self, step: "Step") -> None:
+        """Judge one commit and take it in; a StalledError if the site must stop before it."""
+        ledger = self.ledger
+        ledger.index_of[step.commit] = len(ledger.commits)
+        ledger.commits.append(step.commit)
+        ledger.count("commits")
+        arrivals = self._read(step)
+        founder = "" if arrivals.index else self._found(step, arrivals)
+        self._judge_results(arrivals)
+        reasons = self._judge_statements(arrivals)
+        self._take_files(arrivals)
+        self._take_owners(arrivals, reasons)
+        self._take_registry(arrivals, reasons)
+        self._take_benchmarks(arrivals, reasons)
+        self._take_settings(arrivals)
+        self._withdraw(arrivals)
+        if arrivals.decides:
+            ledger.forget_states()
+        for path, reason in reasons.items():
+            ledger.note(path, reason)
+        if founder:
+            self._check_founder(founder)
+
+    # --------------------------------------------------------------- 1. the form of the change
+
+    def _read(self, step: "Step") -> _Arrivals:
+        arrivals = _Arrivals(len(self.ledger.commits) - 1)
+        for change in step.changes:
+            place = classify(change.path)
+            if not place.governed:
+                continue
+            arrivals.decides |= not (place.subject or place.path).startswith("results/")
+            if change.status == "A":
+                self._read_added(place, change, arrivals)
+            elif (
+                change.status == "M"
+                and place.modifiable
+                and change.mode == change.old_mode == REGULAR
+            ):
+                self._read_changed(place, change, arrivals)
+            else:
+                self._stall("history", f"{_DID[change.status]} {change.path}. {_ONLY_ADD}")
+        return arrivals
+
+    def _read_added(self, place: Place, change: "Change", arrivals: _Arrivals) -> None:
+        wrong = file_problem(place, change.mode)
+        if wrong is None and place.kind == "statement":
+            if place.number:
+                arrivals.statements.append((place, change.oid))
+            else:
+                arrivals.signatures[place.subject] = (place, change.oid)
+            return
+        try:
+            if wrong is not None:
+                raise InvalidDocumentError([wrong])
+            item = self.library.item(place, change.oid)
+            wrong = first_number_problem(item)
+            if wrong is not None:
+                raise InvalidDocumentError([wrong])
+        except InvalidDocumentError as error:
+            for problem in error.problems:
+                self.ledger.note(place.path, str(problem).removeprefix(f"{place.path}: "))
+            arrivals.ignored.append((place, change.oid))
+            return
+        arrivals.added[place.path] = (item, change.oid)
+
+    def _read_changed(self, place: Place, change: "Change", arrivals: _Arrivals) -> None:
+        old = self.ledger.item(place.path)
+        if old is None:
+            self._stall("history", f"It modifies {place.path}, which was no valid document before.")
+        try:
+            new = self.library.item(place, change.oid)
+        except InvalidDocumentError as error:
+            reason = "history" if place.kind == "association" else "signature"
+            self._stall(reason, f"It modifies {place.path}, which is invalid now: {error}")
+        name = "round" if place.kind == "association" else "serial"
+        wrong = rules.increment_problem(
+            rules.number(old.manifest.spec), rules.number(new.manifest.spec), name
+        )
+        problems = [wrong] if wrong else []
+        if place.kind == "association":
+            problems += rules.association_change_problems(old.manifest, new.manifest)
+        if problems:
+            self._stall("history", f"It modifies {place.path}, but {'; '.join(problems)}.")
+        arrivals.changed[place.path] = (old, new, change.oid)
+
+    # ------------------------------------------------------------------------ the root commit
+
+    def _found(self, step: "Step", arrivals: _Arrivals) -> str:
+        """The admin who made this registry, by the root commit's own tree (rule 6)."""
+        if "registry.yaml" not in arrivals.added:
+            self._stall("history", "It is the root commit, and holds no valid registry.yaml.")
+        registry = arrivals.added["registry.yaml"][0]
+        admins = registry.manifest.spec.admins.members
+        public_key = commit_signer(self._repository.commit_bytes(step.commit))
+        if public_key is None:
+            self._stall("signature", "It is the root commit, and no SSH key has signed it.")
+        key = fingerprint(public_key)
+        if self._pinned is not None and key not in self._pinned.admins:
+            self._stall(
+                "signature", f"It is the root commit, signed by {key}, which is not pinned."
+            )
+        for item, _ in arrivals.added.values():
+            if item.place.kind != "owner":
+                continue
+            holder = keys_of(item).get(key)
+            if holder and holder.may_sign("member", item.place.owner) and holder.by in admins:
+                self.ledger.registry = registry
+                self.ledger.accept_owner(item)
+                return holder.by
+        text = f"It is the root commit, signed by {key}, which is no key of an admin."
+        return self._stall("signature", text)
+
+    def _check_founder(self, by: str) -> None:
+        if self.ledger.believed or self.lenient:
+            return
+        for path in ("registry.yaml", f"owners/{by.partition('/')[0]}.yaml"):
+            if not any(one.by == by for one in self.ledger.signatures(path)):
+                self._stall("signature", f"It is the root commit; {by} has not signed its {path}.")
+
+    # ---------------------------------------------------------------------------- 2. results
+
+    def _judge_results(self, arrivals: _Arrivals) -> None:
+        ledger = self.ledger
+        new = [path for path in arrivals.added if path.startswith("results/")]
+        for path in dict.fromkeys([*new, *arrivals.signatures]):
+            item = arrivals.item(path) or ledger.item(path)
+            if item is None:
+                continue
+            known = ledger.files.get(result_signature_path(path))
+            oid = arrivals.signatures[path][1] if path in arrivals.signatures else ""
+            oid = oid or (known.oid if known else "")
+            data = self.library.data(oid) if oid else None
+            ledger.results[path] = judge_result(ledger, item, data, arrivals.index)
+            ledger.count("results")
+
+    def _withdraw(self, arrivals: _Arrivals) -> None:
+        """A revocation by a member of the dataset's owner strikes a result out."""
+        said = [place.subject for place, _ in arrivals.statements if place.revoke]
+        for path in dict.fromkeys([*arrivals.added, *said]):
+            item = self.ledger.item(path) if path.startswith("results/") else None
+            if item is None:
+                continue
+            owner = item.place.dataset.partition("/")[0]
+            for one in self.ledger.signatures(path):
+                if one.decision == "revoke" and one.owner == owner:
+                    why = f"withdrawn by {one.by}" + (f": {one.reason}" if one.reason else "")
+                    self.ledger.results[path] = _withdrawn(self.ledger.results[path], why)
+
+    # ------------------------------------------------------------------------- 3. statements
+
+    def _judge_statements(self, arrivals: _Arrivals) -> dict[str, str]:
+        """Take in what counts by the tree before; the rest, by path, with the reason."""
+        reasons = {}
+        for place, oid in arrivals.statements:
+            self.ledger.count("statements")
+            self.ledger.files.setdefault(place.path, _file(place, oid))
+            try:
+                digest, signature = self._signature(place, oid, arrivals.index)
+            except SignatureError as error:
+                reasons[place.path] = str(error)
+            else:
+                self.ledger.sign(place, digest, signature)
+        return reasons
+
+    def _signature(
+        self,
+        place: Place,
+        oid: str,
+        index: int,
+        *,
+        holders: Mapping[str, Holder] | None = None,
+        committee: Iterable[str] | None = None,
+        new_admins: Iterable[str] = (),
+    ) -> tuple[str, rules.Signature]:
+        """The digest that a statement is over, and its signer with his roles as they are now.
+
+        `holders`, `committee` and `new_admins` are those of the new tree, where rule 6 says so. A
+        SignatureError says why the statement does not count.
+        """
+        ledger = self.ledger
+        bundle = read_bundle(self.library.data(oid))
+        key = bundle.fingerprint
+        found = ledger.holder(key) if holders is None else holders.get(key)
+        holder = _check_holder(place, found, key)
+        if not ledger.counts_from(key, index):
+            raise SignatureError(f"the key of {place.by} was compromised by then")
+        statement = self._verify(oid, key, holder)
+        _check_statement(place, statement, ledger.spec.id)
+        if committee is None:
+            about = place.subject.startswith(("associations/", "benchmarks/"))
+            committee = [place.by] if about and ledger.in_committee(place.by, place.ref) else []
+        signature = rules.Signature(
+            place.by,
+            key,
+            index,
+            "revoke" if place.revoke else "approve",
+            admin=holders is None and ledger.is_admin(place.by),
+            new_admin=place.by in new_admins,
+            committee=place.by in committee,
+            reason=statement.reason,
+        )
+        return statement.digest, signature
+
+    def _verify(self, oid: str, key: str, holder: Holder) -> Statement:
+        """The statement in a blob, if this key signed it: checked once for every walk."""
+        found = self.statements.get((oid, key))
+        if found is None:
+            try:
+                found = read_bundle(self.library.data(oid)).verify(holder.key.public_key)
+            except SignatureError as error:
+                found = error
+            self.statements[oid, key] = found
+        if isinstance(found, SignatureError):
+            raise found
+        return found
+
+    def _sign_again(
+        self, arrivals: _Arrivals, path: str, reasons: dict[str, str], **roles: Any
+    ) -> None:
+        """Judge the statements that came over `path` by the new tree, where rule 6 says so."""
+        for place, oid in arrivals.statements:
+            if place.subject != path:
+                continue
+            try:
+                digest, signature = self._signature(place, oid, arrivals.index, **roles)
+            except SignatureError as error:
+                if place.path in reasons:
+                    reasons[place.path] = str(error)
+            else:
+                reasons.pop(place.path, None)
+                self.ledger.sign(place, digest, signature)
+
+    # ------------------------------------------------------- 4. and 5. files, from the owners up
+
+    def _take_files(self, arrivals: _Arrivals) -> None:
+        ledger = self.ledger
+        for place, oid in arrivals.ignored:
+            ledger.put(place, oid, None)
+        for place, oid in arrivals.signatures.values():
+            ledger.files[place.path] = _file(place, oid)
+        for _, new, oid in arrivals.changed.values():
+            ledger.put(new.place, oid, new)
+        for item, oid in list(arrivals.added.values()):
+            why = self._misfit(item, arrivals)
+            if why:
+                ledger.note(item.path, why)
+                del arrivals.added[item.path]
+            ledger.put(item.place, oid, None if why else item)
+            if not why and item.place.kind in ("cube", "dataset", "settings"):
+                self._note_unsigned(item, oid, arrivals.index)
+
+    def _misfit(self, item: Item[Any], arrivals: _Arrivals) -> str:
+        """Why a new document that is valid by itself has no place in this registry."""
+        if item.place.kind == "dataset":
+            other = self.ledger.other_dataset(item)
+            if other:
+                return f"it has the commitment of {other}; one dataset is registered once."
+        if item.place.kind == "settings":
+            subject = item.place.subject
+            together = arrivals.item(subject) is not None
+            if subject.startswith("benchmarks/") and not together:
+                return "a benchmark's first settings come in the commit of the benchmark."
+            if not together and self.ledger.item(subject) is None:
+                return f"there is no {subject}, to which these settings would belong."
+        return ""
+
+    def _note_unsigned(self, item: Item[Any], oid: str, index: int) -> None:
+        if item.path.startswith("benchmarks/") or self.ledger.believed:
+            return
+        if not self._by_member(item, oid, index):
+            owner = item.place.owner
+            text = f"the commit that adds it is not signed by a member of {owner}."
+            self.ledger.note(item.path, text, ignored=False)
+
+    def _by_member(self, item: Item[Any], oid: str, index: int) -> bool:
+        """Whether a commit that brought this file is signed by a member of its owner."""
+        for key in self._authors.keys(index, item.path, oid):
+            holder = self.ledger.holder(key)
+            counts = self.ledger.counts_from(key, index)
+            if holder and counts and holder.may_sign("member", item.place.owner):
+                return True
+        return False
+
+    def _take_owners(self, arrivals: _Arrivals, reasons: dict[str, str]) -> None:
+        ledger = self.ledger
+        said = {place.subject for place, _ in arrivals.statements}
+        for path in sorted(said):
+            item = ledger.item(path)
+            if item and item.place.kind == "owner" and item.place.owner not in ledger.owners:
+                members = {
+                    key: holder for key, holder in keys_of(item).items() if holder.role == "member"
+                }
+                self._sign_again(arrivals, path, reasons, holders=members, committee=())
+        for old, new, _ in arrivals.changed.values():
+            if new.place.kind == "owner":
+                self._change_owner(old, new)
+        for item, _ in arrivals.added.values():
+            if item.place.kind == "owner" and item.place.owner not in ledger.owners:
+                ledger.pending[item.path] = ()
+        self._settle_owners(said | set(arrivals.added))
+
+    def _change_owner(self, old: Item[Any], new: Item[Any]) -> None:
+        ledger, name = self.ledger, new.place.owner
+        joined = name in ledger.owners
+        problems = ledger.taken_keys(new)
+        if joined:
+            problems += rules.owner_change_problems(old.manifest.spec, new.manifest.spec)
+            needs = rules.needs_of_changed_owner(name, old.manifest.spec, ledger.spec)
+        else:
+            needs = rules.needs_of_new_owner(name, ledger.spec)
+        enough = self._check_change(new, needs, problems)
+        if enough or joined:  # a key compromised later never undoes what was accepted of an owner
+            ledger.accept_owner(new)
+            ledger.pending.pop(new.path, None)
+        if joined and not rules.has_living_key(old.manifest.spec):
+            ledger.note(
+                new.path, "reset by admins: no key of its members was active.", ignored=False
+            )
+
+    def _check_change(
+        self, new: Item[Any], needs: Iterable[rules.Need], problems: Sequence[str] = ()
+    ) -> bool:
+        """Whether a modified file is valid and signed; at the first walk it stalls if not."""
+        waits = (
+            () if self.ledger.believed else rules.missing(needs, self.ledger.signatures(new.path))
+        )
+        if not waits and not problems:
+            return True
+        if not self.lenient:
+            if problems:
+                self._stall("signature", f"It modifies {new.path}, but {'; '.join(problems)}.")
+            missing = ", and of ".join(waits)
+            self._stall("signature", f"It modifies {new.path} without the signature of {missing}.")
+        text = "it was signed with a key that was compromised by then."
+        self.ledger.note(new.path, text, ignored=False)
+        return False
+
+    def _settle_owners(self, touched: set[str] | None = None) -> None:
+        """Put pending owners in force whose signatures are complete."""
+        ledger = self.ledger
+        for path in sorted(ledger.pending):
+            if not path.startswith("owners/") or (touched is not None and path not in touched):
+                continue
+            item = ledger.item(path)
+            if item is None:
+                continue
+            waits = (
+                ()
+                if ledger.believed
+                else rules.missing(
+                    rules.needs_of_new_owner(item.place.owner, ledger.spec), ledger.signatures(path)
+                )
+            )
+            waits += tuple(f"another key: {problem}" for problem in ledger.taken_keys(item))
+            ledger.pending[path] = waits
+            if not waits:
+                ledger.accept_owner(item)
+                del ledger.pending[path]
+
+    def _take_registry(self, arrivals: _Arrivals, reasons: dict[str, str]) -> None:
+        if "registry.yaml" not in arrivals.changed:
+            return
+        old, new, _ = arrivals.changed["registry.yaml"]
+        ledger = self.ledger
+        holders = dict(ledger.holders())
+        self._sign_again(
+            arrivals,
+            "registry.yaml",
+            reasons,
+            holders=holders,
+            committee=(),
+            new_admins=new.manifest.spec.admins.members,
+        )
+        needs = rules.needs_of_registry(old.manifest.spec, new.manifest.spec)
+        problems = rules.registry_change_problems(old.manifest.spec, new.manifest.spec)
+        self._check_change(new, needs, problems)
+        ledger.registry = new
+        self._settle_owners()
+        self._settle_benchmarks()
+
+    def _take_benchmarks(self, arrivals: _Arrivals, reasons: dict[str, str]) -> None:
+        ledger = self.ledger
+        for item, _ in arrivals.added.values():
+            if item.place.kind == "benchmark":
+                ledger.pending[item.path] = ()
+        said = {place.subject for place, _ in arrivals.statements}
+        for path in sorted(said):
+            place = classify(path)
+            benchmark = benchmark_path(place.ref) if place.name else ""
+            if benchmark not in ledger.pending:
+                continue
+            if place.kind == "settings":
+                self._sign_again(arrivals, path, reasons)
+            elif place.kind == "association" and benchmark in arrivals.added:
+                spec = arrivals.added[benchmark][0].manifest.spec
+                settings = ledger.item(settings_path(benchmark))
+                if settings and place.component == spec.reference_model.ref:
+                    committee = settings.manifest.spec.committee.members
+                    self._sign_again(arrivals, path, reasons, committee=committee)
+        touched = {benchmark_path(classify(path).ref) for path in said if _of_benchmark(path)}
+        touched |= set(arrivals.added)
+        cubes = any(item.place.kind == "cube" for item, _ in arrivals.added.values())
+        self._settle_benchmarks(None if cubes else touched)
+
+    def _settle_benchmarks(self, touched: set[str] | None = None) -> None:
+        """Put pending benchmarks in force: signed, their first settings too, their cubes there."""
+        ledger = self.ledger
+        for path in sorted(ledger.pending):
+            if not path.startswith("benchmarks/") or (touched is not None and path not in touched):
+                continue
+            item, settings = ledger.item(path), ledger.item(settings_path(path))
+            if item is None:
+                continue
+            waits = ledger.benchmark_problems(item)
+            if settings is None:
+                waits += (f"{settings_path(path)} in its own commit",)
+            elif not ledger.believed:
+                needs = rules.needs_of_benchmark(item.place.owner, ledger.spec)
+                waits += rules.missing(needs, ledger.signatures(path))
+                over = rules.missing(needs, ledger.signatures(settings.path))
+                waits += tuple(f"{one} (over its settings)" for one in over)
+            ledger.pending[path] = waits
+            if settings is not None and not waits:
+                ledger.benchmarks[item.ref] = item
+                ledger.settings[path] = settings
+                del ledger.pending[path]
+
+    def _take_settings(self, arrivals: _Arrivals) -> None:
+        ledger = self.ledger
+        for item, _ in arrivals.added.values():
+            if item.place.kind == "settings" and not item.path.startswith("benchmarks/"):
+                ledger.settings[item.place.subject] = item
+        for old, new, oid in arrivals.changed.values():
+            if new.place.kind != "settings":
+                continue
+            subject = new.place.subject
+            if not subject.startswith("benchmarks/"):
+                if self._check_author(new, oid, arrivals.index):
+                    ledger.settings[subject] = new
+                continue
+            in_force = ledger.settings.get(subject)
+            if new.place.ref not in ledger.benchmarks or in_force is None:
+                needs = rules.needs_of_benchmark(new.place.owner, ledger.spec)
+                self._check_change(new, needs)
+                self._settle_benchmarks({subject})
+                continue
+            # in the second walk, what is in force may be older than the file before
+            base = in_force if self.lenient else old
+            needs = rules.needs_of_settings(new.place.ref, base.manifest.spec, new.manifest.spec)
+            if self._check_change(new, needs):
+                ledger.settings[subject] = new
+
+    def _check_author(self, new: Item[Any], oid: str, index: int) -> bool:
+        if self.ledger.believed or self._by_member(new, oid, index):
+            return True
+        if not self.lenient:
+            owner = new.place.owner
+            self._stall(
+                "signature",
+                f"It modifies {new.path}, and no commit that does so is signed by a member of "
+                f"{owner}.",
+            )
+        text = "its commit was signed with a key that was compromised by then; it is not in force."
+        self.ledger.note(new.path, text)
+        return False
+
+    def _stall(self, reason: str, text: str) -> NoReturn:
+        commit = self.ledger.commits[-1]
+        raise StalledError(
+            reason,
+            f"The registry's commit {commit[:12]} is not accepted. {text} Nothing new starts until "
+            "a person has looked: ask the registry's admins.",
+            commit=commit,
+        )
+
+
+_DID = {
+    "A": "It adds",
+    "M": "It modifies",
+    "D": "It deletes",
+    "T": "It changes the type of",
+}
+_ONLY_ADD = (
+    "Only registry.yaml, owners' files, settings and associations may ever change, "
+    "and nothing is deleted."
+)
+
+
+def _of_benchmark(path: str) -> bool:
+    return path.startswith("benchmarks/")
+
+
+def _check_holder(place: Place, holder: Holder | None, key: str) -> Holder:
+    if holder is None:
+        raise SignatureError(f"its key {key} is of nobody who is in the registry then")
+    if holder.role != "member" or holder.by != place.by:
+        raise SignatureError(f"its key is that of {holder.by}, not of the member {place.by}")
+    if holder.key.state != "active":
+        raise SignatureError(f"the key of {place.by} was {holder.key.state} by then")
+    return holder
+
+
+def _check_statement(place: Place, statement: Statement, registry: str) -> None:
+    if statement.kind != "approval":
+        raise SignatureError("it is a statement of another kind")
+    if statement.registry != registry:
+        raise SignatureError(f"it is a statement of another registry, {statement.registry}")
+    if statement.by != place.by:
+        raise SignatureError(f"it is by {statement.by}, and its name says {place.by}")
+    if (statement.decision == "revoke") != place.revoke:
+        raise SignatureError(f"it says {statement.decision}, and its name does not")
+    name = place.subject.rpartition("/")[2]
+    if statement.subject != name:
+        raise SignatureError(f"it is over {statement.subject!r}, and lies beside {name!r}")
+
+
+def _file(place: Place, oid: str) -> File:
+    return File(place, oid, None)
+
+
+def _withdrawn(state: ResultState, why: str) -> ResultState:
+    return replace(state, answer="withdrawn", reasons=(why,))
+
+
+def walk(
+    repository: "Repository",
+    tip: str,
+    *,
+    library: Library | None = None,
+    pinned: Pinned | None = None,
+    verified: str | None = None,
+) -> History:
+    """The judged history from the root commit up to `tip`; a StalledError where a site must stop.
+
+    `verified` is the commit that the site verified last: it must be on the chain.
+    """
+    if repository.is_shallow:
+        raise RegistryError(
+            f"{repository.folder} is a shallow clone, so its history cannot be judged: "
+            "run `git fetch --unshallow` in it."
+        )
+    chain = repository.first_parents(tip)
+    _check_chain([step.commit for step in chain], pinned, verified)
+    library = library or Library(repository)
+    library.prepare(
+        change.oid
+        for step in chain
+        for change in step.changes
+        if change.mode == REGULAR and change.status in "AM" and classify(change.path).governed
+    )
+    history = History(repository, chain, library=library, pinned=pinned)
+    for step in chain:
+        history.take(step)
+    ledger = history.ledger
+    if pinned is not None:
+        _check_pinned(ledger, pinned)
+    compromised = compromised_since(ledger.owners.values(), ledger.index_of)
+    if not compromised:
+        return history
+    again = History(
+        repository,
+        chain,
+        library=library,
+        pinned=pinned,
+        compromised=compromised,
+        verified=history.statements,
+    )
+    for step in chain:
+        again.take(step)
+    again.lenient = False
+    return again
+
+
+def _check_chain(chain: Sequence[str], pinned: Pinned | None, verified: str | None) -> None:
+    if pinned is not None and chain[0] != pinned.root:
+        raise StalledError(
+            "history",
+            f"The registry's root commit is {chain[0][:12]}, and this site has enrolled with "
+            f"{pinned.root[:12]}: it is another registry, or its history was replaced. Ask its "
+            "admins by another way, and enrol again if they confirm it.",
+            commit=chain[0],
+        )
+    if verified is not None and verified not in chain:
+        raise StalledError(
+            "history",
+            f"The commit {verified[:12]}, which this site verified last, is not on the "
+            f"first-parent chain of the registry's main any more (now {chain[-1][:12]}): main was "
+            "set back, rewritten, or replaced by a branch that main was merged into. Ask the registry's "
+            "admins to restore it.",
+            commit=chain[-1],
+        )
+
+
+def _check_pinned(ledger: Ledger, pinned: Pinned) -> None:
+    if ledger.spec.id != pinned.id:
+        raise StalledError(
+            "history",
+            f"The registry's id is {ledger.spec.id}, and this site has enrolled with {pinned.id}: "
+            "it is another registry. Check the address.",
+            commit=ledger.commits[-1],
+        )
+    if pinned.approval == "signed" and ledger.believed:
+        raise StalledError(
+            "signature",
+            "The registry's approval is now `merge`: whoever may merge there decides what runs "
+            "here. This site has enrolled with `signed`; enrol again if that is wanted.",
+            commit=ledger.commits[-1],
+        )

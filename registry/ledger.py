@@ -1,0 +1,347 @@
+"""What a registry's history has brought about so far: what is accepted, signed, approved, valid.
+
+A `Ledger` is filled by `history.py`, commit by commit, and asked by everybody else. It keeps the
+files as they are now with all their versions, the statements that count (rule 6) with the roles
+that their signers held, and the owners, benchmarks and settings that are in force: a new one is
+in force from the commit on at which its signatures are complete.
+
+Everything here is judged by what the ledger knows at that moment, so a question about the tree
+before a commit is asked before the commit is taken in.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from ..schemas import manifests as kinds
+from . import rules
+from .paths import Place, benchmark_path, cube_path, dataset_path, settings_path
+from .public_keys import fingerprint
+from .snapshot import Item
+
+ResultAnswer = Literal["valid", "invalid", "withdrawn"]
+Role = Literal["member", "site"]
+
+
+@dataclass(frozen=True)
+class Holder:
+    """Whose key this is: a member's or a site's of an owner in force, with the key's state."""
+
+    by: str
+    role: Role
+    key: kinds.Key
+
+    @property
+    def owner(self) -> str:
+        """The organisation that the member or the site belongs to."""
+        return self.by.partition("/")[0]
+
+    def may_sign(self, role: Role, owner: str) -> bool:
+        """Whether this is an active key of a member, or a site, of this owner."""
+        return (self.role, self.owner, self.key.state) == (role, owner, "active")
+
+
+@dataclass(frozen=True)
+class Version:
+    """One version of a file: its serial or round, its bytes, and the commit that brought it."""
+
+    number: int
+    digest: str
+    index: int
+
+
+@dataclass(frozen=True)
+class File:
+    """A governed file as it is now; `item` is None where it is no document, and is ignored."""
+
+    place: Place
+    oid: str
+    item: Item[Any] | None
+
+
+@dataclass(frozen=True)
+class Note:
+    """Something that a person should see: a file that is ignored, or one that is odd but used."""
+
+    path: str
+    commit: str
+    text: str
+    ignored: bool = True
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.text}"
+
+
+@dataclass(frozen=True)
+class AssociationState:
+    """An association as it stands: its state, who has signed these bytes, what is missing, why."""
+
+    item: Item[kinds.Association]
+    state: rules.State
+    missing: tuple[str, ...]
+    signed: tuple[str, ...]
+    reasons: tuple[str, ...]
+
+    @property
+    def path(self) -> str:
+        """The association's path."""
+        return self.item.path
+
+    @property
+    def benchmark(self) -> str:
+        """The benchmark, as owner/name."""
+        return self.item.place.ref
+
+    @property
+    def component(self) -> str:
+        """The model or the dataset, as owner/name."""
+        return self.item.place.component
+
+    @property
+    def part(self) -> str:
+        """`models` or `datasets`."""
+        return self.item.place.side or ""
+
+    @property
+    def sentence(self) -> str:
+        """State and reason as words for a person."""
+        if self.state == "pending":
+            return "pending: waits for " + ", and for ".join(self.missing)
+        return f"{self.state}: {'; '.join(self.reasons)}" if self.reasons else self.state
+
+
+@dataclass(frozen=True)
+class ResultState:
+    """A result as it stands: `invalid` says why; `signed_by` is the site whose key holds."""
+
+    path: str
+    answer: ResultAnswer
+    reasons: tuple[str, ...] = ()
+    signed_by: str = ""
+    key: str = ""
+    index: int = -1
+
+
+@dataclass
+class Ledger:
+    """The judged state after some commit of the chain; see the module's text."""
+
+    compromised: Mapping[str, int] = field(default_factory=dict)
+    commits: list[str] = field(default_factory=list)
+    index_of: dict[str, int] = field(default_factory=dict)
+    files: dict[str, File] = field(default_factory=dict)
+    versions: dict[str, list[Version]] = field(default_factory=dict)
+    statements: dict[tuple[str, int], list[tuple[str, rules.Signature]]] = field(
+        default_factory=dict
+    )
+    registry: Item[kinds.Registry] | None = None
+    owners: dict[str, Item[kinds.Owner]] = field(default_factory=dict)
+    benchmarks: dict[str, Item[kinds.Benchmark]] = field(default_factory=dict)
+    settings: dict[str, Item[Any]] = field(default_factory=dict)
+    pending: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    results: dict[str, ResultState] = field(default_factory=dict)
+    notes: list[Note] = field(default_factory=list)
+    checked: dict[str, int] = field(default_factory=dict)
+    _holders: dict[str, Holder] = field(default_factory=dict)
+    _commitments: dict[tuple[str, str], str] = field(default_factory=dict)
+    _states: dict[str, AssociationState] = field(default_factory=dict)
+
+    # ------------------------------------------------------------------------------- asking
+
+    @property
+    def spec(self) -> kinds.RegistrySpec:
+        """What registry.yaml says; it is there from the root commit on."""
+        if self.registry is None:
+            raise LookupError("the root commit has not been taken in yet")
+        return self.registry.manifest.spec
+
+    @property
+    def believed(self) -> bool:
+        """Whether the forge's merge is believed for all signatures but those of results."""
+        return self.spec.approval == "merge"
+
+    def item(self, path: str) -> Item[Any] | None:
+        """The document at `path` now, accepted or not."""
+        file = self.files.get(path)
+        return file.item if file else None
+
+    def holder(self, key: str) -> Holder | None:
+        """Whose key this fingerprint is, among the owners in force."""
+        return self._holders.get(key)
+
+    def holders(self) -> Iterator[tuple[str, Holder]]:
+        """All keys of the owners in force: fingerprint and holder."""
+        return iter(self._holders.items())
+
+    def is_admin(self, by: str) -> bool:
+        """Whether this member is an admin now."""
+        return by in self.spec.admins.members
+
+    def in_committee(self, by: str, benchmark: str) -> bool:
+        """Whether this member is in the committee of the benchmark now."""
+        settings = self.settings.get(benchmark_path(benchmark))
+        return settings is not None and by in settings.manifest.spec.committee.members
+
+    def version(self, path: str, number: int) -> Version | None:
+        """The version of a file that had this serial or round."""
+        return next((one for one in self.versions.get(path, ()) if one.number == number), None)
+
+    def version_at(self, path: str, index: int) -> Version | None:
+        """The version that a file had in the tree of the chain's commit `index`."""
+        older = [one for one in self.versions.get(path, ()) if one.index <= index]
+        return older[-1] if older else None
+
+    def signatures(self, path: str, number: int | None = None) -> list[rules.Signature]:
+        """The statements that count over a version of a file (default: the newest) as it is."""
+        known = self.versions.get(path)
+        if not known:
+            return []
+        version = known[-1] if number is None else self.version(path, number)
+        if version is None:
+            return []
+        return [
+            signature
+            for digest, signature in self.statements.get((path, version.number), ())
+            if digest == version.digest
+        ]
+
+    def association_state(self, path: str) -> AssociationState:
+        """The state of the association at `path`, by rules 3 and 4; a LookupError if none is."""
+        if path not in self._states:
+            item = self.item(path)
+            if item is None or item.place.kind != "association":
+                raise LookupError(path)
+            self._states[path] = self._association(item)
+        return self._states[path]
+
+    def _association(self, item: Item[kinds.Association]) -> AssociationState:
+        place = item.place
+        owner = place.component.partition("/")[0]
+        part = place.side or "models"
+        benchmark = self.benchmarks.get(place.ref)
+        settings = self.settings.get(benchmark_path(place.ref)) if benchmark else None
+        models = part == "models"
+        component = self.item((cube_path if models else dataset_path)(place.component))
+        problems = rules.pin_problems(
+            item.manifest,
+            benchmark=benchmark.manifest.spec if benchmark else None,
+            benchmark_digest=benchmark.digest if benchmark else None,
+            active=settings is not None and settings.manifest.spec.active,
+            component_digest=component.digest if component else None,
+            dataset=component.manifest.spec if component and not models else None,
+        )
+        if models and component and component.manifest.spec.role != "model":
+            problems.append(f"{place.component} is a {component.manifest.spec.role}, not a model")
+        if owner not in self.owners:
+            problems.append(f"the owner {owner} is not in the registry, or not signed yet")
+        needs: tuple[rules.Need, ...] = ()
+        if settings is not None:
+            needs = rules.needs_of_association(place.ref, owner, settings.manifest.spec, part=part)
+        signatures = self.signatures(item.path)
+        verdict = rules.judge_association(
+            needs, signatures, problems, component_owner=owner, believed=self.believed
+        )
+        signed = dict.fromkeys(one.by for one in signatures if one.decision == "approve")
+        return AssociationState(
+            item, verdict.state, verdict.missing, tuple(signed), verdict.reasons
+        )
+
+    # ------------------------------------------------------------------------- taking things in
+
+    def note(self, path: str, text: str, *, ignored: bool = True) -> None:
+        """Remember something that a person should see, at the commit that is being taken in."""
+        self.notes.append(Note(path, self.commits[-1], text, ignored))
+
+    def count(self, what: str) -> None:
+        """Count one more thing that was checked."""
+        self.checked[what] = self.checked.get(what, 0) + 1
+
+    def forget_states(self) -> None:
+        """Judge associations anew from here on: something that they depend on has changed."""
+        self._states.clear()
+
+    def put(self, place: Place, oid: str, item: Item[Any] | None) -> None:
+        """Take in a file as it is from this commit on."""
+        self.files[place.path] = File(place, oid, item)
+        if item is not None:
+            version = Version(rules.number(item.manifest.spec), item.digest, len(self.commits) - 1)
+            self.versions.setdefault(place.path, []).append(version)
+
+    def sign(self, place: Place, digest: str, signature: rules.Signature) -> None:
+        """Take in a statement that counts for these bytes."""
+        self.statements.setdefault((place.subject, place.number), []).append((digest, signature))
+
+    def taken_keys(self, item: Item[kinds.Owner]) -> list[str]:
+        """Keys of this owner's file that somebody else in the registry has."""
+        found = []
+        for key, holder in keys_of(item).items():
+            known = self._holders.get(key)
+            if known is not None and (known.by, known.role) != (holder.by, holder.role):
+                found.append(f"the key {key} is that of {known.by} already")
+        return found
+
+    def accept_owner(self, item: Item[kinds.Owner]) -> None:
+        """Put an owner's file in force."""
+        self.owners[item.place.owner] = item
+        self._holders.update(keys_of(item))
+
+    def other_dataset(self, item: Item[kinds.Dataset]) -> str | None:
+        """The dataset of the same owner that has this commitment already (rule 7)."""
+        key = (item.place.owner, item.manifest.spec.commitment)
+        first = self._commitments.setdefault(key, item.ref)
+        return first if first != item.ref else None
+
+    def benchmark_problems(self, item: Item[kinds.Benchmark]) -> tuple[str, ...]:
+        """Why this benchmark cannot be used: its cubes are not there as it pins them."""
+        spec = item.manifest.spec
+        found = []
+        for role, pin in (
+            ("preparator", spec.preparator),
+            ("model", spec.reference_model),
+            ("evaluator", spec.evaluator),
+        ):
+            cube = self.item(cube_path(pin.ref))
+            if cube is None:
+                found.append(f"the cube {pin.ref}, which is not in the registry")
+            elif cube.digest != pin.digest:
+                found.append(f"the cube {pin.ref} with the bytes {pin.digest}")
+            elif cube.manifest.spec.role != role:
+                found.append(f"a {role} where {pin.ref} is a {cube.manifest.spec.role}")
+        return tuple(found)
+
+    def first_settings(self, benchmark: Place) -> Item[Any] | None:
+        """A benchmark's settings file in the tree, in force or not."""
+        return self.item(settings_path(benchmark.path))
+
+    def counts_from(self, key: str, index: int) -> bool:
+        """Whether what this key signed at the chain's commit `index` counts (rule 6)."""
+        since = self.compromised.get(key)
+        return since is None or index < since
+
+
+def keys_of(item: Item[kinds.Owner]) -> dict[str, Holder]:
+    """The keys in an owner's file, by fingerprint."""
+    owner, spec = item.manifest.metadata.name, item.manifest.spec
+    found: dict[str, Holder] = {}
+    for member in spec.members:
+        for key in member.keys:
+            found[fingerprint(key.public_key)] = Holder(f"{owner}/{member.name}", "member", key)
+    for site in spec.sites:
+        for key in site.keys:
+            found[fingerprint(key.public_key)] = Holder(f"{owner}/{site.name}", "site", key)
+    return found
+
+
+def compromised_since(
+    owners: Iterable[Item[kinds.Owner]], index_of: Mapping[str, int]
+) -> dict[str, int]:
+    """From which commit of the chain on nothing of a compromised key counts.
+
+    Without `since`, or with a commit that is not on the chain, nothing of it ever counted.
+    """
+    found: dict[str, int] = {}
+    for item in owners:
+        for name, holder in keys_of(item).items():
+            if holder.key.state == "compromised":
+                found[name] = index_of.get(holder.key.since or "", 0)
+    return found

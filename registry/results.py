@@ -1,0 +1,145 @@
+"""Rule 5 of the registry (design §5): which results are valid.
+
+A result is valid iff a site of the dataset's owner has signed it, and both associations were
+approved at the first parent of the commit that added it; if its signature came later, of the commit
+at which both are there. So these functions are asked before that commit is taken into the ledger.
+"""
+
+from ..schemas import digests
+from ..schemas import manifests as kinds
+from ..schemas.errors import SignatureError
+from .ledger import Holder, Ledger, ResultAnswer, ResultState
+from .paths import Place, association_path, dataset_path
+from .snapshot import Item
+from .statements import read_bundle
+
+
+def judge_result(
+    ledger: Ledger, item: Item[kinds.Result], bundle: bytes | None, index: int
+) -> ResultState:
+    """Whether a result that is there with its signature from the chain's commit `index` on counts.
+
+    The ledger is that of the commit before.
+    """
+    problems = _content_problems(ledger, item, index)
+    signed_by = key = ""
+    if bundle is None:
+        problems.append("its site has not signed it: the file .sigstore.json beside it is missing")
+    else:
+        try:
+            holder, key = check_result_signature(ledger, item, bundle, index)
+            signed_by = holder.by
+        except SignatureError as error:
+            problems.append(str(error).rstrip("."))
+    problems += _association_problems(ledger, item)
+    answer: ResultAnswer = "invalid" if problems else "valid"
+    return ResultState(item.path, answer, tuple(problems), signed_by, key, index)
+
+
+def check_result_signature(
+    ledger: Ledger, item: Item[kinds.Result], data: bytes, index: int
+) -> tuple[Holder, str]:
+    """The site that signed these bytes, and its key; a SignatureError that says why it is none."""
+    bundle = read_bundle(data)
+    owner = item.place.dataset.partition("/")[0]
+    holder = ledger.holder(bundle.fingerprint)
+    if holder is None or holder.role != "site" or holder.owner != owner:
+        whose = f"{holder.by}, " if holder else "nobody "
+        whose += "which is no site of" if holder else "among the sites of"
+        raise SignatureError(f"its signature is by the key of {whose} {owner}.")
+    if holder.key.state != "active" or not ledger.counts_from(bundle.fingerprint, index):
+        state = holder.key.state if holder.key.state != "active" else "compromised"
+        raise SignatureError(f"its signature is by a key of {holder.by} that was {state} then.")
+    statement = bundle.verify(holder.key.public_key)
+    if statement.kind != "result":
+        raise SignatureError("its signature is a statement of another kind.")
+    spec = item.manifest.spec
+    for field, said, wanted in (
+        ("by", statement.by, holder.by),
+        ("registry", statement.registry, ledger.spec.id),
+        ("runKey", statement.run_key, spec.run_key),
+        ("subject", statement.subject, item.path.rpartition("/")[2]),
+        ("digest", statement.digest, item.digest),
+    ):
+        if said != wanted:
+            raise SignatureError(f"its signature says {field} {said!r}, and should say {wanted!r}.")
+    return holder, bundle.fingerprint
+
+
+def _content_problems(ledger: Ledger, item: Item[kinds.Result], index: int) -> list[str]:
+    """What the result says of itself that does not agree with the registry."""
+    spec, place = item.manifest.spec, item.place
+    found = []
+    key = digests.run_key(
+        registry=ledger.spec.id,
+        benchmark=spec.benchmark.digest,
+        dataset=spec.dataset.digest,
+        model=spec.model.digest,
+        partial=spec.run.partial,
+    )
+    if spec.registry.id != ledger.spec.id:
+        found.append(f"it is of another registry, {spec.registry.id}")
+    if key != spec.run_key:
+        found.append(f"its runKey is not that of its pins, {key[:16]}…")
+    planned = ledger.index_of.get(spec.registry.commit)
+    if planned is None or planned >= index:
+        found.append(f"its registry.commit {spec.registry.commit[:12]} is not on main before it")
+    else:
+        found += _planned_problems(ledger, item, planned)
+    benchmark = ledger.benchmarks.get(place.ref)
+    if benchmark is not None:
+        found += _benchmark_problems(spec, benchmark.manifest.spec)
+    return found
+
+
+def _planned_problems(ledger: Ledger, item: Item[kinds.Result], planned: int) -> list[str]:
+    spec = item.manifest.spec
+    pairs = (("model", spec.associations.model), ("dataset", spec.associations.dataset))
+    found = []
+    for (part, digest), path in zip(pairs, association_paths(item.place), strict=True):
+        version = ledger.version_at(path, planned)
+        if version is None or version.digest != digest:
+            found.append(f"its associations.{part} is not {path} at its registry.commit")
+    return found
+
+
+def _benchmark_problems(spec: kinds.ResultSpec, benchmark: kinds.BenchmarkSpec) -> list[str]:
+    from ..schemas.metrics import implausible
+
+    found = list(implausible(spec, benchmark))
+    if spec.run.engine not in benchmark.accepted_engines():
+        found.append(f"the benchmark does not accept the engine {spec.run.engine}")
+    if spec.run.partial and not benchmark.allow_partial:
+        found.append("the benchmark does not accept partial results")
+    return found
+
+
+def _association_problems(ledger: Ledger, item: Item[kinds.Result]) -> list[str]:
+    spec, place = item.manifest.spec, item.place
+    found = []
+    pins = (spec.model, spec.dataset)
+    for path, pin in zip(association_paths(place), pins, strict=True):
+        try:
+            state = ledger.association_state(path)
+        except LookupError:
+            found.append(f"there was no {path} when it was added")
+            continue
+        manifest = state.item.manifest
+        if state.state != "approved":
+            found.append(f"{path} was not approved when it was added, but {state.sentence}")
+        if manifest.component != pin:
+            found.append(f"it pins {pin.ref} with other bytes than {path}")
+        if manifest.spec.benchmark != spec.benchmark:
+            found.append(f"it pins {spec.benchmark.ref} with other bytes than {path}")
+    dataset = ledger.item(dataset_path(place.dataset))
+    if dataset is not None and dataset.digest != spec.dataset.digest:
+        found.append(f"it pins {place.dataset} with other bytes than the registry has")
+    return found
+
+
+def association_paths(result: Place) -> tuple[str, str]:
+    """The two associations that let a result be: the model's and the dataset's."""
+    return (
+        association_path(result.ref, "models", result.model),
+        association_path(result.ref, "datasets", result.dataset),
+    )

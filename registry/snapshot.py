@@ -1,0 +1,285 @@
+"""The documents of a registry at one commit, read from Git objects, without a work tree.
+
+A blob is read once and parsed once (`Library`, by blob id): what a blob says never changes, so a
+later index on disk needs no other key. A file that is no document is left out of the `Snapshot`
+and told in its `problems`; whether a document is accepted is not asked here but in `history.py`.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from ..schemas import manifests as kinds
+from ..schemas.errors import InvalidDocumentError, Problem, SignatureError
+from .paths import Place, classify
+from .public_keys import key_blob
+from .rules import number
+
+if TYPE_CHECKING:
+    from ..schemas.documents import Document
+    from .git import Repository
+
+REGULAR = "100644"
+M = TypeVar("M", covariant=True)
+
+
+@dataclass(frozen=True)
+class Item(Generic[M]):
+    """A document at its path: what it says, and the digest of its bytes."""
+
+    place: Place
+    manifest: M
+    digest: str
+    data: bytes = field(repr=False)
+
+    @property
+    def path(self) -> str:
+        """The file's path in the registry."""
+        return self.place.path
+
+    @property
+    def ref(self) -> str:
+        """`owner/name` (an owner: its name; an association, a result: of the benchmark)."""
+        return self.place.ref
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """Every document at one commit, by name; associations and results by path.
+
+    `settings` are by the path of the cube, dataset or benchmark that they belong to.
+    """
+
+    commit: str
+    registry: Item[kinds.Registry] | None
+    owners: Mapping[str, Item[kinds.Owner]]
+    cubes: Mapping[str, Item[kinds.Cube]]
+    datasets: Mapping[str, Item[kinds.Dataset]]
+    benchmarks: Mapping[str, Item[kinds.Benchmark]]
+    settings: Mapping[str, Item[kinds.Settings | kinds.BenchmarkSettings]]
+    associations: Mapping[str, Item[kinds.Association]]
+    results: Mapping[str, Item[kinds.Result]]
+    problems: tuple[Problem, ...] = ()
+
+    @classmethod
+    def of(
+        cls, commit: str, items: Iterable[Item[Any]], problems: Iterable[Problem] = ()
+    ) -> "Snapshot":
+        """The snapshot of these items."""
+        shelves: dict[str, dict[str, Item[Any]]] = {kind: {} for kind in _SHELVES}
+        for item in items:
+            place = item.place
+            by_path = place.kind in ("association", "result")
+            name = place.path if by_path else place.subject or place.ref
+            shelves[place.kind][name] = item
+        return cls(
+            commit,
+            shelves["registry"].get(""),
+            shelves["owner"],
+            shelves["cube"],
+            shelves["dataset"],
+            shelves["benchmark"],
+            shelves["settings"],
+            shelves["association"],
+            shelves["result"],
+            tuple(problems),
+        )
+
+    @classmethod
+    def read(
+        cls, repository: "Repository", commit: str, library: "Library | None" = None
+    ) -> "Snapshot":
+        """The snapshot of `commit`'s whole tree."""
+        library = library or Library(repository)
+        problems = []
+        wanted: list[tuple[Place, str]] = []
+        for path, entry in repository.tree(commit).items():
+            place = classify(path)
+            if not place.governed or place.kind == "statement":
+                continue
+            wrong = file_problem(place, entry.mode)
+            if wrong:
+                problems.append(wrong)
+            else:
+                wanted.append((place, entry.oid))
+        library.prepare(oid for _, oid in wanted)
+        items = []
+        for place, oid in wanted:
+            try:
+                items.append(library.item(place, oid))
+            except InvalidDocumentError as error:
+                problems.extend(error.problems)
+        return cls.of(commit, items, problems)
+
+
+_SHELVES = (
+    "registry",
+    "owner",
+    "cube",
+    "dataset",
+    "benchmark",
+    "settings",
+    "association",
+    "result",
+)
+
+
+class Library:
+    """Blobs and the documents in them, each read and parsed once."""
+
+    def __init__(self, repository: "Repository") -> None:
+        self._repository = repository
+        self._blobs: dict[str, bytes] = {}
+        self._documents: dict[str, Document | InvalidDocumentError] = {}
+
+    def prepare(self, oids: Iterable[str]) -> None:
+        """Read these blobs in one go."""
+        unknown = dict.fromkeys(oid for oid in oids if oid not in self._blobs)
+        if unknown:
+            self._blobs.update(self._repository.blobs(list(unknown)))
+
+    def data(self, oid: str) -> bytes:
+        """The bytes of one blob."""
+        self.prepare([oid])
+        return self._blobs[oid]
+
+    def item(self, place: Place, oid: str) -> Item[Any]:
+        """The document in a blob, as what lies at `place`; else an InvalidDocumentError."""
+        document = self._documents.get(oid)
+        if document is None:
+            document = _load(place.path, self.data(oid))
+            self._documents[oid] = document
+        if isinstance(document, InvalidDocumentError):
+            raise _moved(document, place.path)
+        problems = place_problems(place, document.manifest)
+        if problems:
+            raise InvalidDocumentError(problems)
+        return Item(place, document.manifest, document.digest, document.data)
+
+
+def read_item(path: str, data: bytes) -> Item[Any]:
+    """The document in these bytes, as what lies at `path`; else an InvalidDocumentError."""
+    place = classify(path)
+    wrong = file_problem(place, REGULAR)
+    if wrong:
+        raise InvalidDocumentError([wrong])
+    document = _load(path, data)
+    if isinstance(document, InvalidDocumentError):
+        raise document
+    problems = place_problems(place, document.manifest)
+    if problems:
+        raise InvalidDocumentError(problems)
+    return Item(place, document.manifest, document.digest, document.data)
+
+
+def _load(path: str, data: bytes) -> "Document | InvalidDocumentError":
+    from ..schemas import documents
+
+    limit = classify(path).limit
+    if len(data) > limit:
+        found = f"the file has more than {limit} bytes."
+        return InvalidDocumentError([Problem(path, None, "", found, "Make it smaller.")])
+    try:
+        return documents.load(data, file=path)
+    except InvalidDocumentError as error:
+        return error
+
+
+def _moved(error: InvalidDocumentError, path: str) -> InvalidDocumentError:
+    return InvalidDocumentError([replace(problem, file=path) for problem in error.problems])
+
+
+def file_problem(place: Place, mode: str) -> Problem | None:
+    """Why this is no file of a registry, whatever it says."""
+    if mode != REGULAR:
+        what = {
+            "120000": "it is a symbolic link",
+            "160000": "it is a submodule",
+            "100755": "it is executable",
+        }.get(mode, f"its mode is {mode}")
+        fix = f"A file of a registry is a plain file of mode {REGULAR}."
+        return Problem(place.path, None, "", f"{what}.", fix)
+    if place.kind == "other":
+        fix = "Put each object where its kind and its name say; see the registry's README."
+        return Problem(place.path, None, "", "no object of a registry has this path.", fix)
+    return None
+
+
+_KIND_AT: dict[str, type[Any]] = {
+    "registry": kinds.Registry,
+    "owner": kinds.Owner,
+    "cube": kinds.Cube,
+    "dataset": kinds.Dataset,
+    "benchmark": kinds.Benchmark,
+    "association": kinds.Association,
+    "result": kinds.Result,
+}
+
+
+def place_problems(place: Place, manifest: Any) -> list[Problem]:
+    """Where a document does not say what its path says."""
+    wanted = _KIND_AT.get(place.kind, kinds.Settings)
+    if place.kind == "settings" and place.subject.startswith("benchmarks/"):
+        wanted = kinds.BenchmarkSettings
+    if not isinstance(manifest, wanted):
+        found = f"{type(manifest).__name__} stands where the path says {wanted.__name__}."
+        return [Problem(place.path, None, "kind", found, "Move the file, or change its kind.")]
+    fields = _said(place, manifest)
+    return [
+        Problem(place.path, None, name, f"it says {said!r}, the path {path!r}.", "Make them agree.")
+        for name, said, path in fields
+        if said != path
+    ] + _key_problems(place, manifest)
+
+
+def _said(place: Place, manifest: Any) -> list[tuple[str, str, str]]:
+    """Fields that the path repeats: name, what the document says, what the path says."""
+    if place.kind == "owner":
+        return [("metadata.name", manifest.metadata.name, place.owner)]
+    if place.kind in ("cube", "dataset", "benchmark"):
+        return [
+            ("metadata.owner", manifest.metadata.owner, place.owner),
+            ("metadata.name", manifest.metadata.name, place.name),
+        ]
+    spec = getattr(manifest, "spec", None)
+    if isinstance(manifest, kinds.Association):
+        part = "model" if manifest.spec.model else "dataset"
+        return [
+            ("spec.benchmark.ref", manifest.spec.benchmark.ref, place.ref),
+            ("spec", part + "s", place.side or ""),
+            (f"spec.{part}.ref", manifest.component.ref, place.component),
+        ]
+    if isinstance(manifest, kinds.Result) and spec is not None:
+        return [
+            ("spec.benchmark.ref", spec.benchmark.ref, place.ref),
+            ("spec.dataset.ref", spec.dataset.ref, place.dataset),
+            ("spec.model.ref", spec.model.ref, place.model),
+            ("spec.runKey", spec.run_key[:16], place.run),
+        ]
+    return []
+
+
+def _key_problems(place: Place, manifest: Any) -> list[Problem]:
+    """Keys in an owner's file that anybody can sign for."""
+    if not isinstance(manifest, kinds.Owner):
+        return []
+    spec = manifest.spec
+    keys = [key for member in spec.members for key in member.keys]
+    keys += [key for site in spec.sites for key in site.keys]
+    problems = []
+    for key in keys:
+        try:
+            key_blob(key.public_key)
+        except SignatureError as error:
+            problems.append(Problem(place.path, None, "spec", str(error), ""))
+    return problems
+
+
+def first_number_problem(item: Item[Any]) -> Problem | None:
+    """Why a new file may not start with this serial or round."""
+    at = number(item.manifest.spec)
+    if at == 1:
+        return None
+    name = "round" if item.place.kind == "association" else "serial"
+    found = f"a new file starts at {at}."
+    return Problem(item.path, None, f"spec.{name}", found, "Write 1.")

@@ -1,0 +1,275 @@
+"""What a site, a person or a program asks a registry: one verified tip, and answers about it.
+
+`open_view` judges the whole history (rules 1 to 7) and gives a `View`: the documents that are in
+force at the tip, with the states of associations and results. Owners and benchmarks whose
+signatures are not complete count as absent here; `pending` says what they wait for.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from ..schemas import manifests as kinds
+from ..schemas.errors import RegistryError, StalledError
+from ..schemas.names import resolve
+from . import rules
+from .history import History, Pinned, walk
+from .ledger import AssociationState, Holder, Ledger, Note, ResultState
+from .paths import Side, association_path, benchmark_path, cube_path, dataset_path
+from .results import association_paths
+from .snapshot import Item, Library, Snapshot
+
+if TYPE_CHECKING:
+    from .git import Repository
+
+__all__ = [
+    "AssociationState",
+    "Holder",
+    "Note",
+    "Pinned",
+    "Report",
+    "ResultState",
+    "Run",
+    "View",
+    "open_view",
+    "verify_registry",
+]
+
+
+@dataclass(frozen=True)
+class Run:
+    """What the registry asks for: a benchmark's model on a dataset, with both associations."""
+
+    benchmark: str
+    dataset: str
+    model: str
+    dataset_association: AssociationState
+    model_association: AssociationState
+
+
+@dataclass(frozen=True)
+class View:
+    """A registry at one verified tip."""
+
+    tip: str
+    ledger: Ledger
+
+    # ------------------------------------------------------------------------- documents
+
+    @cached_property
+    def snapshot(self) -> Snapshot:
+        """Every valid document at the tip, accepted or not."""
+        items = [file.item for file in self.ledger.files.values() if file.item is not None]
+        return Snapshot.of(self.tip, items)
+
+    @property
+    def registry(self) -> kinds.RegistrySpec:
+        """What registry.yaml says."""
+        return self.ledger.spec
+
+    @property
+    def owners(self) -> Mapping[str, Item[kinds.Owner]]:
+        """The owners in force, by name."""
+        return self.ledger.owners
+
+    @property
+    def cubes(self) -> Mapping[str, Item[kinds.Cube]]:
+        """All cubes, by owner/name."""
+        return self.snapshot.cubes
+
+    @property
+    def datasets(self) -> Mapping[str, Item[kinds.Dataset]]:
+        """All datasets, by owner/name."""
+        return self.snapshot.datasets
+
+    @property
+    def benchmarks(self) -> Mapping[str, Item[kinds.Benchmark]]:
+        """The benchmarks in force, by owner/name."""
+        return self.ledger.benchmarks
+
+    def cube(self, uid: str) -> Item[kinds.Cube]:
+        """The cube that `uid` means; a UsageError with the nearest names if there is none."""
+        return self.cubes[resolve(uid, self.cubes, "cube")]
+
+    def dataset(self, uid: str) -> Item[kinds.Dataset]:
+        """The dataset that `uid` means."""
+        return self.datasets[resolve(uid, self.datasets, "dataset")]
+
+    def benchmark(self, uid: str) -> Item[kinds.Benchmark]:
+        """The benchmark in force that `uid` means."""
+        return self.benchmarks[resolve(uid, self.benchmarks, "benchmark")]
+
+    def benchmark_settings(self, ref: str) -> kinds.BenchmarkSettingsSpec:
+        """The settings in force of a benchmark in force."""
+        spec = self.ledger.settings[benchmark_path(ref)].manifest.spec
+        assert isinstance(spec, kinds.BenchmarkSettingsSpec)  # noqa: S101  (by its path)
+        return spec
+
+    def cube_settings(self, ref: str) -> kinds.SettingsSpec | None:
+        """The settings in force of a cube."""
+        return self._settings(cube_path(ref))
+
+    def dataset_settings(self, ref: str) -> kinds.SettingsSpec | None:
+        """The settings in force of a dataset."""
+        return self._settings(dataset_path(ref))
+
+    def _settings(self, path: str) -> kinds.SettingsSpec | None:
+        item: Item[Any] | None = self.ledger.settings.get(path)
+        return item.manifest.spec if item else None
+
+    def file(self, path: str) -> Item[Any] | None:
+        """The document at a path, accepted or not."""
+        return self.ledger.item(path)
+
+    # ------------------------------------------------------------------ associations, runs
+
+    @cached_property
+    def associations(self) -> tuple[AssociationState, ...]:
+        """All associations with their states, by path."""
+        return tuple(self.ledger.association_state(path) for path in self.snapshot.associations)
+
+    def associations_of(self, benchmark: str, part: str | None = None) -> list[AssociationState]:
+        """The associations of a benchmark, of its `models`, its `datasets` or both."""
+        return [
+            state
+            for state in self.associations
+            if state.benchmark == benchmark and part in (None, state.part)
+        ]
+
+    def association(self, benchmark: str, part: Side, component: str) -> AssociationState | None:
+        """The association of a component with a benchmark, or None."""
+        try:
+            return self.ledger.association_state(association_path(benchmark, part, component))
+        except LookupError:
+            return None
+
+    def runs(self, benchmark: str, dataset: str | None = None) -> list[Run]:
+        """What is asked for: each approved model on each approved dataset, in rule 7's order."""
+        approved = [one for one in self.associations_of(benchmark) if one.state == "approved"]
+        models = {one.component: one for one in approved if one.part == "models"}
+        datasets = {one.component: one for one in approved if one.part == "datasets"}
+        order = rules.in_priority(models, self.benchmark_settings(benchmark).priorities)
+        return [
+            Run(benchmark, data, model, datasets[data], models[model])
+            for data in sorted(datasets)
+            if dataset in (None, data)
+            for model in order
+        ]
+
+    # ------------------------------------------------------------------------------ results
+
+    @property
+    def results(self) -> Mapping[str, ResultState]:
+        """All results by path, with what they are worth."""
+        return self.ledger.results
+
+    def result(self, path: str) -> ResultState | None:
+        """What lies at a result's path; None if nothing does."""
+        state = self.ledger.results.get(path)
+        if state is None and path in self.ledger.files:
+            state = ResultState(path, "invalid", ("it is no valid document",))
+        return state
+
+    def result_item(self, path: str) -> Item[kinds.Result]:
+        """The result document at a path that `results` has."""
+        return self.snapshot.results[path]
+
+    def results_of(self, benchmark: str, dataset: str | None = None) -> list[ResultState]:
+        """The results of a benchmark, of one dataset or of all, by path."""
+        found = []
+        for path, item in sorted(self.snapshot.results.items()):
+            if item.place.ref == benchmark and dataset in (None, item.place.dataset):
+                found.append(self.ledger.results[path])
+        return found
+
+    def standing(self, path: str) -> str:
+        """`current`, or why a valid result's runs would not be asked for today, as a mark."""
+        item = self.snapshot.results[path]
+        states = [self.ledger.association_state(one) for one in association_paths(item.place)]
+        if any(state.state == "revoked" for state in states):
+            return "revoked"
+        return "current" if all(state.state == "approved" for state in states) else "superseded"
+
+    # ------------------------------------------------------------------------ people, notes
+
+    def holder(self, key: str) -> Holder | None:
+        """Whose key this fingerprint is, among the owners in force."""
+        return self.ledger.holder(key)
+
+    @property
+    def pending(self) -> Mapping[str, tuple[str, ...]]:
+        """New owners and benchmarks that lack signatures: path, and what they wait for."""
+        return self.ledger.pending
+
+    @property
+    def notes(self) -> tuple[Note, ...]:
+        """What a person should see: files that are ignored, or odd."""
+        return tuple(self.ledger.notes)
+
+
+def open_view(
+    repository: "Repository",
+    tip: str,
+    *,
+    pinned: Pinned | None = None,
+    verified: str | None = None,
+    library: Library | None = None,
+) -> View:
+    """The registry at `tip`, its history judged; a StalledError where a site must stop.
+
+    `pinned` is what the site enrolled with, `verified` the commit that it verified last. A library
+    that is kept between two calls saves reading and parsing again.
+    """
+    history: History = walk(repository, tip, library=library, pinned=pinned, verified=verified)
+    return View(tip, history.ledger)
+
+
+@dataclass(frozen=True)
+class Report:
+    """What verifying a whole registry found: how much was checked, and what is not in order."""
+
+    tip: str
+    root: str
+    commits: int
+    statements: int
+    results: int
+    valid_results: int
+    stalled: str
+    problems: tuple[str, ...]
+    notes: tuple[Note, ...]
+    pending: Mapping[str, tuple[str, ...]]
+
+    @property
+    def accepted(self) -> bool:
+        """Whether the history holds and every result is valid or withdrawn."""
+        return not self.stalled and not self.problems
+
+
+def verify_registry(repository: "Repository", tip: str, pinned: Pinned | None = None) -> Report:
+    """Every commit, statement and result of a registry, checked; a stall is told, not raised."""
+    try:
+        view = open_view(repository, tip, pinned=pinned)
+    except StalledError as error:
+        return Report(tip, "", 0, 0, 0, 0, str(error), (str(error),), (), {})
+    except RegistryError as error:
+        return Report(tip, "", 0, 0, 0, 0, str(error), (str(error),), (), {})
+    ledger = view.ledger
+    invalid = [
+        f"{state.path}: {'; '.join(state.reasons)}"
+        for state in ledger.results.values()
+        if state.answer == "invalid"
+    ]
+    valid = sum(state.answer == "valid" for state in ledger.results.values())
+    return Report(
+        tip,
+        ledger.commits[0],
+        len(ledger.commits),
+        ledger.checked.get("statements", 0),
+        len(ledger.results),
+        valid,
+        "",
+        tuple(invalid),
+        view.notes,
+        view.pending,
+    )
