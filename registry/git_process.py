@@ -299,7 +299,13 @@ def push_error(url: str, done: Done) -> RegistryError:
         if flag == "!" and "atomic" not in rest.partition("\t")[2]:
             refused.append(rest.partition("\t")[2])
     reasons = " ".join(refused).lower()
-    if any(word in reasons for word in _STALE):
+    said = f"{reasons} {done.err.lower()}"
+    if "exists; cannot create" in said:
+        return RegistryError(
+            f"{url} has a branch whose name is the beginning of the new one's, or the other way "
+            f"round, so nothing was written. Choose another name. Git said: {_said(done.err)}"
+        )
+    if any(word in said for word in _STALE) and "permission denied" not in said:
         return ConflictError(
             f"Somebody else changed {url} meanwhile; nothing was written. Try again."
         )

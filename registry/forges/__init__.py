@@ -1,1 +1,72 @@
-"""Where proposals live: one small protocol, and a module for each kind of forge."""
+"""What a forge does for a registry, whichever it is.
+
+Git alone is the whole truth: a proposal is a branch. A forge shows it to people, may ask them for
+reviews, and carries out the merge and the closing. `local` is the forge where there is none: a bare
+repository at a path, or any Git remote; others stand behind the same protocol.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from ..git import Repository
+
+
+@dataclass(frozen=True)
+class Merge:
+    """A merge that is ready: `commit` joins `head` onto `main`, and all `closes` end with it.
+
+    `closes` are the branches whose work is in `head`, itself among them, with their heads.
+    """
+
+    branch: str
+    head: str
+    main: str
+    commit: str
+    closes: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Closing:
+    """A proposal that was closed without a merge: its last head, and the commit that says why."""
+
+    branch: str
+    head: str
+    record: str
+
+
+class Forge(Protocol):
+    """A place where proposals are looked at and merged. Branches are names below refs/heads."""
+
+    @property
+    def name(self) -> str:
+        """What people call this kind of forge."""
+        ...
+
+    def open(self, branch: str, *, head: str, title: str) -> str:
+        """Show a pushed branch as a proposal; where people find it, or nothing."""
+        ...
+
+    def heads(self) -> dict[str, str]:
+        """The branches of all open proposals and their heads, fetched into the repository."""
+        ...
+
+    def merge(self, merge: Merge) -> str:
+        """Carry a merge out; the new tip of main. A ConflictError if anything moved meanwhile."""
+        ...
+
+    def close(self, closing: Closing) -> None:
+        """End a proposal without a merge; it is remembered as rejected."""
+        ...
+
+    def closings(self) -> Sequence[Closing]:
+        """What was closed without a merge."""
+        ...
+
+
+def forge_of(repo: "Repository", url: str) -> Forge:
+    """The forge at an address; where none is known, Git alone is enough."""
+    from .local import LocalForge
+
+    return LocalForge(repo, url)

@@ -1,0 +1,67 @@
+"""The forge where there is none: a bare repository at a path, or any Git remote without an API.
+
+A proposal is its branch. A merge pushes main and deletes the branch, all or nothing. A proposal
+that is closed leaves its record at refs/medperf/closed/<branch>/<12 digits of its head>, so the
+same branch may be proposed, and closed, again.
+"""
+
+from collections.abc import Sequence
+
+from ..git import MAIN, Repository
+from . import Closing, Merge
+
+FOLDERS = ("proposals", "sites", "approvals")
+REMOTE = "refs/remotes/origin"
+CLOSED = "refs/medperf/closed"
+MIRROR = (f"+refs/heads/*:{REMOTE}/*", f"+{CLOSED}/*:{CLOSED}/*")
+
+
+class LocalForge:
+    """Proposals as branches of the remote at `url`, seen through our repository `repo`."""
+
+    name = "local"
+
+    def __init__(self, repo: Repository, url: str) -> None:
+        self._repo = repo
+        self._url = url
+
+    def open(self, branch: str, *, head: str, title: str) -> str:  # noqa: ARG002
+        """Nothing to do: the branch is the proposal."""
+        return ""
+
+    def heads(self) -> dict[str, str]:
+        """The branches of all open proposals and their heads."""
+        self._repo.fetch(self._url, MIRROR)
+        found: dict[str, str] = {}
+        for folder in FOLDERS:
+            for ref, head in self._repo.refs(f"{REMOTE}/{folder}").items():
+                found[ref.removeprefix(f"{REMOTE}/")] = head
+        return found
+
+    def merge(self, merge: Merge) -> str:
+        """Push the merge commit to main and delete the branches that it closes."""
+        updates: dict[str, tuple[str | None, str | None]] = {MAIN: (merge.commit, merge.main)}
+        for branch, head in merge.closes.items():
+            updates[f"refs/heads/{branch}"] = (None, head)
+        self._repo.push(self._url, updates)
+        return merge.commit
+
+    def close(self, closing: Closing) -> None:
+        """Delete the branch and leave its record."""
+        self._repo.push(
+            self._url,
+            {
+                f"refs/heads/{closing.branch}": (None, closing.head),
+                f"{CLOSED}/{closing.branch}/{closing.head[:12]}": (closing.record, None),
+            },
+        )
+
+    def closings(self) -> Sequence[Closing]:
+        """What was closed, as of the last time that the heads were fetched."""
+        found: list[Closing] = []
+        for ref, record in sorted(self._repo.refs(CLOSED).items()):
+            branch, _, _ = ref.removeprefix(f"{CLOSED}/").rpartition("/")
+            heads = self._repo.parents(record)
+            if branch and len(heads) == 1:
+                found.append(Closing(branch, heads[0], record))
+        return found

@@ -1,0 +1,82 @@
+"""The local forge: branches are proposals, and what is strange among them is passed over."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from medperf.registry import proposals
+from medperf.registry.forges import Closing, Merge, forge_of
+from medperf.registry.forges.local import LocalForge
+from medperf.registry.git import MAIN, Author, Repository
+from medperf.schemas.errors import ConflictError
+
+ALICE = Author("committee/alice", "alice@committee.invalid")
+
+
+@pytest.fixture
+def repo(tmp_path: Path) -> Iterator[Repository]:
+    with Repository.create(tmp_path / "mine.git") as made:
+        yield made
+
+
+@pytest.fixture
+def url(tmp_path: Path) -> str:
+    Repository.create(tmp_path / "remote.git").close()
+    return (tmp_path / "remote.git").as_uri()
+
+
+def commit(repo: Repository, *parents: str, **files: bytes) -> str:
+    base = parents[0] if parents else None
+    return repo.commit(parents, base, files, message="m", author=ALICE, signer=None)
+
+
+def test_any_git_remote_is_a_forge(repo: Repository, url: str) -> None:
+    forge = forge_of(repo, url)
+    assert forge.name == "local"
+    assert forge.heads() == {}
+    assert list(forge.closings()) == []
+    assert forge.open("proposals/a/b", head="0" * 40, title="x") == ""
+
+
+def test_heads_are_the_branches_of_proposals_only(repo: Repository, url: str) -> None:
+    root = commit(repo, a=b"1")
+    change = commit(repo, root, b=b"1")
+    branches = ["proposals/a/b", "sites/a/b", "approvals/x", "topic/a/b", "proposals/odd"]
+    repo.push(url, {MAIN: (root, None)})
+    repo.push(url, {f"refs/heads/{name}": (change, None) for name in branches})
+    forge = LocalForge(repo, url)
+    assert set(forge.heads()) == set(branches) - {"topic/a/b"}
+    assert [one.branch for one in proposals.list_open(repo, url)] == [
+        "approvals/x",
+        "proposals/a/b",
+        "sites/a/b",
+    ]
+
+
+def test_a_merge_is_all_or_nothing(repo: Repository, url: str) -> None:
+    root = commit(repo, a=b"1")
+    change = commit(repo, root, b=b"1")
+    merge = repo.commit([root, change], root, {"b": b"1"}, message="M", author=ALICE, signer=None)
+    branch = "proposals/a/b"
+    repo.push(url, {MAIN: (root, None), f"refs/heads/{branch}": (change, None)})
+    forge = LocalForge(repo, url)
+    with pytest.raises(ConflictError):
+        forge.merge(Merge(branch, change, root, merge, {branch: root}))
+    assert repo.remote_refs(url) == {MAIN: root, f"refs/heads/{branch}": change}
+    assert forge.merge(Merge(branch, change, root, merge, {branch: change})) == merge
+    assert repo.remote_refs(url) == {MAIN: merge}
+
+
+def test_a_record_of_another_shape_is_passed_over(repo: Repository, url: str) -> None:
+    root = commit(repo, a=b"1")
+    change = commit(repo, root, b=b"1")
+    record = commit(repo, change)
+    branch = "proposals/a/b"
+    closed = "refs/medperf/closed"
+    repo.push(url, {f"{closed}/odd": (record, None), f"{closed}/{branch}/x": (root, None)})
+    repo.push(url, {f"refs/heads/{branch}": (change, None)})
+    forge = LocalForge(repo, url)
+    forge.close(Closing(branch, change, record))
+    assert forge.heads() == {}
+    assert list(forge.closings()) == [Closing(branch, change, record)]
