@@ -1,4 +1,4 @@
-"""How answers look: tables that fit a terminal, JSON for programs, words of strangers made harmless.
+"""How answers look: tables that fit a terminal, JSON for programs, strangers' words harmless.
 
 Answers go to standard output, everything else to standard error. A manifest's texts are a
 stranger's: control, bidi and zero-width characters never reach a terminal.

@@ -46,7 +46,7 @@ class LocalDataset:
 
     @property
     def labels(self) -> Path:
-        """What an evaluator sees beside predictions; the data where the cube keeps them together."""
+        """What an evaluator sees beside predictions; the data where the cube has both in one."""
         labels = self.path / "labels"
         return labels if labels.is_dir() else self.data
 

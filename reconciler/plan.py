@@ -76,8 +76,8 @@ class Asked:
     """What the registry says of a pair at one commit.
 
     `obstacle` is a machine word and `missing` the sentences that explain it, both empty when the
-    benchmark is active and both associations are approved. `found` is `result` (valid or withdrawn),
-    `other` or nothing.
+    benchmark is active and both associations are approved. `found` is `result` (valid or
+    withdrawn), `other` or nothing.
     """
 
     pair: Pair

@@ -4,16 +4,19 @@ It holds the clone of the registry, the keys, the engine and the folders, each o
 first asked for. Nothing here decides; it is what the procedures of this room are handed.
 """
 
+import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Literal, Self
 
-from ..registry.git import Repository
+from ..registry.git import Author, Repository
 from ..registry.keys import Signer, load_signer
+from ..registry.paths import statement_path
+from ..registry.proposals import Proposal, branch_for, propose
+from ..registry.statements import make_approval
 from ..registry.view import Pinned, View, open_view
 from ..runner.assets import AssetPolicy, Assets
 from ..runner.engines import open_engine
@@ -36,6 +39,11 @@ class Actor:
     signer: Signer
 
 
+def author_of(by: str) -> Author:
+    """The author of a commit by owner/member or owner/site; no address of a person is used."""
+    return Author(by, f"{by.replace('/', '.')}@medperf.invalid")
+
+
 class Workplace:
     """An opened profile. Use it as a context manager: it closes the clone."""
 
@@ -45,7 +53,7 @@ class Workplace:
         name: str,
         profile: Profile,
         *,
-        passphrase: Callable[[str], str] | None = None,
+        passphrase: Callable[[], str] | None = None,
     ) -> None:
         self.home = home
         self.name = name
@@ -114,11 +122,21 @@ class Workplace:
         """What was compared out of band at enrolment."""
         enrolment = self.profile.registry
         return Pinned(
-            registry=enrolment.id,
+            id=enrolment.id,
             root=enrolment.root,
-            admins=tuple(enrolment.admins),
+            admins=frozenset(enrolment.admins),
             approval=enrolment.approval,
         )
+
+    def label(self, run: str) -> str:
+        """The engines' label of one run: this storage's own prefix, and the run's name."""
+        return f"{self.label_prefix}{run}"
+
+    @property
+    def label_prefix(self) -> str:
+        """What every label of this storage begins with; another profile's differs."""
+        name = hashlib.sha256(str(self.storage).encode()).hexdigest()[:12]
+        return f"medperf-{name}-"
 
     @property
     def owner(self) -> str:
@@ -128,6 +146,43 @@ class Workplace:
     def member(self) -> Actor:
         """The person of this profile, who signs statements and objects."""
         return self._actor(self.profile.me.member, "member")
+
+    def statement(
+        self,
+        path: str,
+        data: bytes,
+        *,
+        number: int = 1,
+        decision: Literal["approve", "revoke"] = "approve",
+        reason: str | None = None,
+    ) -> dict[str, bytes]:
+        """The member's own statement over these bytes of `path`, as one file to add."""
+        actor = self.member()
+        owner, _, member = actor.by.partition("/")
+        where = statement_path(path, number, owner, member, revoke=decision == "revoke")
+        bundle = make_approval(
+            actor.signer,
+            by=actor.by,
+            registry=self.profile.registry.id,
+            subject_name=path.rpartition("/")[2],
+            data=data,
+            decision=decision,
+            reason=reason,
+        )
+        return {where: bundle}
+
+    def propose(self, slug: str, changes: Mapping[str, bytes], message: str) -> Proposal:
+        """The proposal `<owner>/<slug>` with these changes, its commit signed by the member."""
+        actor = self.member()
+        return propose(
+            self.repository,
+            self.url,
+            branch=branch_for(self.owner, slug),
+            changes=changes,
+            message=message,
+            author=author_of(actor.by),
+            signer=actor.signer,
+        )
 
     def site(self) -> Actor:
         """The machine of this profile, which signs results."""

@@ -32,7 +32,7 @@ PLATFORM = "linux/amd64"
 
 @dataclass(frozen=True)
 class Hosting:
-    """Where large local files will be found by others: a folder to lay them out, and its address."""
+    """Where others will find large local files: a folder to lay them out, and its address."""
 
     folder: Path
     url: str
@@ -79,7 +79,7 @@ def image_for(
     sandbox_command: Sequence[str] = (),
     platform: str = PLATFORM,
 ) -> Image:
-    """The image entry for `[ENGINE=]PATH|URL|NAME@sha256:…`; the engine is told by the name's end."""
+    """The image entry for `[ENGINE=]PATH|URL|NAME@sha256:…`; a name's end tells the engine."""
     engine, equals, rest = where.partition("=")
     if not (equals and engine in ENGINES):
         rest = where

@@ -16,7 +16,7 @@ from .names import _DEVICES as DEVICES
 from .names import NAME_PATTERN
 
 DEVICE_PATTERN = r"^(con|prn|aux|nul|com[0-9]|lpt[0-9])$"
-API_VERSION = "medperf/v1alpha1"
+API_VERSION: Literal["medperf/v1alpha1"] = "medperf/v1alpha1"
 MANIFEST_LIMIT = 64 * 1024
 RESULT_LIMIT = 16 * 1024
 TASKS = ("prepare", "sanity_check", "statistics", "infer", "evaluate")

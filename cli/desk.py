@@ -1,0 +1,57 @@
+"""What commands start with: the profile that is meant, opened; the words before sending."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import click
+
+from .output import confirm, print_text, say
+
+if TYPE_CHECKING:
+    from ..reconciler.settings import Home
+    from ..reconciler.workplace import Workplace
+
+yes_option = click.option("-y", "--yes", is_flag=True, help="Agree without being asked.")
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
+
+
+def home() -> "Home":
+    """The folder of the settings."""
+    from ..reconciler.settings import Home, home_folder
+
+    return Home(home_folder(os.environ))
+
+
+@contextmanager
+def workplace(ctx: click.Context) -> Iterator["Workplace"]:
+    """The active profile (or the one of `--profile`), opened, and closed again."""
+    from ..reconciler.workplace import Workplace
+
+    where = home()
+    name, profile = where.profile(ctx.find_root().obj)
+    with Workplace(where, name, profile, passphrase=ask_passphrase) as place:
+        yield place
+
+
+def ask_passphrase() -> str:
+    """The passphrase of a locked key, typed at a terminal."""
+    answer: str = click.prompt("Passphrase of the key", hide_input=True, err=True)
+    return answer
+
+
+def ask_to_send(what: str, files: dict[str, bytes], url: str, *, yes: bool) -> None:
+    """Shows the exact files that will be sent, to whom they become visible, and asks."""
+    say(f"{what}. These files will be sent:")
+    for path, data in sorted(files.items()):
+        say(f"\n--- {path}")
+        if path.endswith(".yaml"):
+            print_text(data.decode(errors="replace").rstrip("\n"))
+        else:
+            say(f"({len(data)} bytes)")
+    say(
+        f"\nThey go to {url}. Who can read that repository can read them, now and for ever: "
+        "nothing can be taken back."
+    )
+    confirm("Send them?", yes=yes)

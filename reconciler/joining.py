@@ -1,0 +1,151 @@
+"""Making a profile: enrolment shown for comparison, keys, storage, engine, settings."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from ..registry.keys import AGENT, generate_key, load_signer
+from ..registry.public_keys import strip_comment
+from ..schemas.errors import EngineError, UsageError
+from ..schemas.names import check_name
+from ..schemas.yaml_subset import parse
+from .enrol import look_up
+from .settings import Enrolment, Home, Identity, Me, Profile
+
+
+def address(registry: str) -> str:
+    """A registry's address as settings keep it: a URL, or an absolute path."""
+    if "://" in registry or (":" in registry and not Path(registry).exists()):
+        return registry
+    return str(Path(registry).expanduser().absolute())
+
+
+def show_enrolment(home: Home, name: str, registry: str) -> tuple[Enrolment, str]:
+    """What would be pinned at `registry`, and the words that a person compares."""
+    config = home.read()
+    url = address(registry)
+    known = config.profiles.get(name) if config else None
+    storage = home.resolve(known.storage) if known else home.path / name
+    enrolment, described = look_up(url, storage / "registry.git")
+    if known is not None and known.registry != enrolment:
+        raise UsageError(
+            f"Profile {name!r} already trusts another registry (id {known.registry.id}, "
+            f"first commit {known.registry.root[:12]}): choose another --name."
+        )
+    admins = "\n".join(f"  admin's key   {one}" for one in enrolment.admins)
+    mode = {
+        "signed": "signed: what takes part is signed by the people who approve it",
+        "merge": "merge: whoever can merge there is believed, without signatures",
+    }[enrolment.approval]
+    return enrolment, (
+        f"Registry {described.metadata.name} at {url}\n"
+        f"  id            {enrolment.id}\n"
+        f"  first commit  {enrolment.root}\n"
+        f"{admins}\n"
+        f"  approval      {mode}"
+    )
+
+
+def log_in(
+    home: Home,
+    name: str,
+    enrolment: Enrolment,
+    *,
+    owner: str,
+    member: str | None,
+    site: str | None,
+    storage: str | None = None,
+    engine: str | None = None,
+    key: str | None = None,
+    settings: Sequence[str] = (),
+) -> str:
+    """Writes the profile, makes the keys that are missing, and says what comes next."""
+    check_name(owner, "owner's name")
+    config = home.read()
+    known = config.profiles.get(name) if config else None
+    me = known.me if known else Me(owner=owner)
+    if me.owner != owner:
+        raise UsageError(f"Profile {name!r} acts for {me.owner}: choose another --name.")
+    said: list[str] = []
+    if member is not None:
+        identity = _identity(home, check_name(member, "member's name"), owner, key, said)
+        me = me.model_copy(update={"member": identity})
+    if site is not None:
+        identity = _identity(home, check_name(site, "site's name"), owner, None, said)
+        me = me.model_copy(update={"site": identity})
+    profile = Profile.model_validate(
+        {
+            "registry": enrolment,
+            "me": me,
+            "storage": storage or (known.storage if known else name),
+            "engine": engine or (known.engine if known else find_engine()),
+            "policy": known.policy if known else {},
+            "limits": known.limits if known else {},
+        }
+    )
+    home.save(name, change(profile, settings))
+    said.append(f"Profile {name!r} is written to {home.file} and is the active one.")
+    said.append("Next: 'medperf owner join' asks the admins to add your keys to the registry.")
+    return "\n".join(said)
+
+
+def _identity(home: Home, name: str, owner: str, key: str | None, said: list[str]) -> Identity:
+    if key is not None:
+        where = key if key == AGENT else str(Path(key).expanduser().absolute())
+        load_signer(where)
+        return Identity(name=name, key=where)
+    path = f"keys/{owner}.{name}"
+    file = home.resolve(path)
+    if not file.exists():
+        signer = generate_key(file)
+        said.append(f"A new key for {owner}/{name}: {file} ({signer.fingerprint}). Keep it safe.")
+    return Identity(name=name, key=path)
+
+
+def public_key(home: Home, identity: Identity) -> str:
+    """The public half of a profile's key, without opening the private one where that can be."""
+    if identity.key != AGENT:
+        public = home.resolve(identity.key + ".pub")
+        if public.is_file():
+            return strip_comment(public.read_text().strip())
+        return load_signer(home.resolve(identity.key)).public_key
+    return load_signer(AGENT).public_key
+
+
+def find_engine() -> str:
+    """The first engine that works here: Docker, then Singularity, then the sandbox."""
+    from ..runner.engines import open_engine
+
+    for name in ("docker", "singularity"):
+        try:
+            open_engine(name).probe()
+        except EngineError:
+            continue
+        return name
+    return "sandbox"
+
+
+def change(profile: Profile, settings: Sequence[str]) -> Profile:
+    """`profile` with each `FIELD=VALUE` set, the value written as in config.yaml."""
+    fields: dict[str, Any] = profile.model_dump(by_alias=True, exclude_none=True, mode="json")
+    for setting in settings:
+        field, equals, text = setting.partition("=")
+        if not equals:
+            raise UsageError(f"{setting!r} is not FIELD=VALUE, as in policy.release=automatic.")
+        value = parse(f"value: {text}\n".encode(), file=setting).value
+        assert isinstance(value, dict)  # noqa: S101 - the line above has one key
+        *path, last = field.split(".")
+        at = fields
+        for part in path:
+            at = at.setdefault(part, {})
+            if not isinstance(at, dict):
+                raise UsageError(f"{field!r} is not a setting of a profile.")
+        at[last] = value["value"]
+    try:
+        return Profile.model_validate(fields)
+    except ValidationError as error:
+        item = error.errors()[0]
+        where = ".".join(str(part) for part in item["loc"])
+        raise UsageError(f"{where}: {item['msg']} (in {', '.join(settings)}).") from error

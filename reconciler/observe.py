@@ -1,0 +1,223 @@
+"""What the registry asks of this site and what the site has, read fresh from Git and from files.
+
+Two functions with plain values out: `asked` looks at the registry, `here` at the machine; `observe`
+puts both into a plan. Nothing is remembered between passes but the records of `records.py`.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from ..registry.paths import result_path
+from ..registry.snapshot import Item
+from ..registry.view import AssociationState, View
+from ..runner.workshop import choose_image
+from ..schemas.digests import digest, run_key
+from ..schemas.errors import CubeError, WithheldError
+from ..schemas.manifests import BenchmarkSpec, Cube
+from .disclosure import check_results, shown_digest
+from .plan import Asked, Here, Pair, Plan, make_plan
+from .publish import proposed_paths, site_branch
+from .records import Record, RunFolder
+from .settings import Profile, in_bytes
+from .workplace import Workplace
+
+
+def observe(place: Workplace, view: View, *, now: float) -> Plan:
+    """The plan for this site's datasets at `view`; `now` in seconds since 1970."""
+    questions = list(asked(view, place.owner))
+    return make_plan(view.tip, questions, here(place, view, questions), now=now)
+
+
+def make_pair(view: View, *, benchmark: str, dataset: str, dataset_digest: str, model: str) -> Pair:
+    """The pair for a benchmark, a dataset with its manifest's digest, and a model, at `view`."""
+    benchmark_digest = view.benchmark(benchmark).digest
+    model_digest = view.cube(model).digest
+    key = run_key(
+        registry=view.registry.id,
+        benchmark=benchmark_digest,
+        dataset=dataset_digest,
+        model=model_digest,
+        partial=False,
+    )
+    return Pair(key, benchmark, dataset, model, benchmark_digest, dataset_digest, model_digest)
+
+
+def asked(view: View, owner: str) -> Iterator[Asked]:
+    """Every pair of `owner`'s datasets with the models of the benchmarks they take part in."""
+    for ref, benchmark in sorted(view.benchmarks.items()):
+        settings = view.benchmark_settings(ref)
+        priorities = settings.priorities or {}
+        models = view.associations_of(ref, "models")
+        for data in view.associations_of(ref, "datasets"):
+            dataset = view.datasets.get(data.component)
+            if dataset is None or not data.component.startswith(owner + "/"):
+                continue
+            for model in models:
+                if model.component not in view.cubes:
+                    continue
+                pair = make_pair(
+                    view,
+                    benchmark=ref,
+                    dataset=data.component,
+                    dataset_digest=dataset.digest,
+                    model=model.component,
+                )
+                found, marks = _found(view, pair)
+                obstacle, missing = _obstacle(data, model, active=settings.active)
+                yield Asked(
+                    pair,
+                    found=found,
+                    marks=marks,
+                    obstacle=obstacle,
+                    missing=missing,
+                    priority=priorities.get(model.component, 0),
+                    engines=tuple(benchmark.manifest.spec.accepted_engines()),
+                )
+
+
+def _found(view: View, pair: Pair) -> tuple[str, tuple[str, ...]]:
+    """What stands at the run's path: `result`, `other` or nothing; and the result's marks."""
+    path = result_path(pair.benchmark, pair.dataset, pair.model, pair.key)
+    state = view.result(path)
+    if state is None:
+        return "", ()
+    if state.answer == "invalid" or view.result_item(path).manifest.spec.run_key != pair.key:
+        return "other", ()
+    standing = "withdrawn" if state.answer == "withdrawn" else view.standing(path)
+    return "result", () if standing == "current" else (standing,)
+
+
+def _obstacle(
+    data: AssociationState, model: AssociationState, *, active: bool
+) -> tuple[str, tuple[str, ...]]:
+    """A machine word for what the registry does not allow yet, and the sentences about it."""
+    if not active:
+        return "benchmark-inactive", ("The benchmark is not active.",)
+    for what, state in (("dataset", data), ("model", model)):
+        if state.state != "approved":
+            text = f"The association of {state.component} is {state.sentence}."
+            return f"{what}-{state.state}", (text,)
+    return "", ()
+
+
+def here(place: Workplace, view: View, questions: Sequence[Asked]) -> Mapping[str, Here]:
+    """What this machine has of each pair, by run key."""
+    proposed: frozenset[str] = frozenset()
+    if place.profile.me.site is not None:
+        branch = site_branch(f"{place.owner}/{place.profile.me.site.name}")
+        proposed = proposed_paths(place.repository, branch)
+    local = {found.commitment() for found in place.datasets.prepared()}
+    return {
+        one.pair.key: _here(place, view, one, proposed, local) for one in questions if not one.found
+    }
+
+
+def _here(
+    place: Workplace, view: View, asked: Asked, proposed: frozenset[str], local: set[str]
+) -> Here:
+    pair = asked.pair
+    benchmark = view.benchmark(pair.benchmark).manifest.spec
+    folder = place.runs.folder(pair)
+    record = place.runs.record(pair)
+    obstacle, problem = _site_obstacle(place, view, asked, local)
+    finished = record.done is not None and folder.results.exists()
+    withheld, shown = _disclosure(folder, benchmark, place.profile) if finished else ((), "")
+    last = record.attempts[-1] if record.attempts else None
+    decision = record.decision
+    return Here(
+        obstacle=obstacle,
+        problem=last.problem if last and not obstacle else problem,
+        proposed=result_path(pair.benchmark, pair.dataset, pair.model, pair.key) in proposed,
+        finished=finished,
+        withheld=withheld,
+        released=decision is not None and decision.answer == "released" and decision.shown == shown,
+        declined=decision is not None and decision.answer == "declined",
+        consented=_consented(place.profile, record),
+        failure=last.failure if last else "",
+        transient=last.transient if last else False,
+        attempts=len(record.attempts),
+        next_try=record.next_try(),
+    )
+
+
+def _disclosure(
+    folder: RunFolder, benchmark: BenchmarkSpec, profile: Profile
+) -> tuple[tuple[str, ...], str]:
+    """Why the check keeps a finished run, or the digest of what it would let out."""
+    try:
+        return (), shown_digest(check_results(folder.results, benchmark, profile.policy))
+    except WithheldError as error:
+        return error.reasons, ""
+
+
+def _consented(profile: Profile, record: Record) -> bool:
+    return profile.policy.consent == "association" or record.consented
+
+
+def _site_obstacle(place: Workplace, view: View, asked: Asked, local: set[str]) -> tuple[str, str]:
+    """Why this site cannot or will not run a pair: a machine word and a sentence."""
+    pair, engine = asked.pair, place.profile.engine
+    if view.dataset(pair.dataset).manifest.spec.commitment not in local:
+        return "no-data", f"The data of {pair.dataset} are not on this machine."
+    if engine not in asked.engines:
+        accepted = ", ".join(asked.engines)
+        return "engine", f"The benchmark accepts results of {accepted}, this site runs {engine}."
+    for cube in (view.cube(pair.model), evaluator_of(view, pair.benchmark)):
+        word, sentence = cube_obstacle(place.profile, cube.manifest)
+        if word:
+            return word, sentence
+    return "", ""
+
+
+def cube_obstacle(profile: Profile, cube: Cube) -> tuple[str, str]:
+    """Why this site cannot or will not run a cube: a machine word and a sentence, or nothing."""
+    name = f"{cube.metadata.owner}/{cube.metadata.name}"
+    if profile.engine == "sandbox" and not (
+        profile.policy.sandbox_foreign or cube.metadata.owner == profile.me.owner
+    ):
+        return "sandbox-foreign", (
+            f"{name} is another owner's, and this site runs those in docker or singularity only "
+            "(policy.sandboxForeign)."
+        )
+    try:
+        choose_image(cube, profile.engine)
+    except CubeError as error:
+        return "no-image", str(error)
+    wish = cube.spec.resources
+    if wish and wish.memory and in_bytes(wish.memory) > in_bytes(profile.limits.memory):
+        return "resources", (
+            f"{name} asks for {wish.memory} of memory, this site gives {profile.limits.memory} "
+            "(limits.memory)."
+        )
+    if wish and wish.gpus and wish.gpus > len(profile.limits.gpus):
+        return "resources", (
+            f"{name} asks for {wish.gpus} GPUs, this site gives {len(profile.limits.gpus)} "
+            "(limits.gpus)."
+        )
+    return "", ""
+
+
+def evaluator_of(view: View, benchmark: str) -> Item[Cube]:
+    """The benchmark's evaluator, as pinned."""
+    return view.cube(view.benchmark(benchmark).manifest.spec.evaluator.ref)
+
+
+def mirrors_of(view: View, pair: Pair) -> dict[str, tuple[str, ...]]:
+    """Other addresses of a run's assets, by digest, from the settings of all that it takes."""
+    found: dict[str, tuple[str, ...]] = {}
+    evaluator = view.benchmark(pair.benchmark).manifest.spec.evaluator.ref
+    for settings in (
+        view.benchmark_settings(pair.benchmark),
+        view.cube_settings(pair.model),
+        view.cube_settings(evaluator),
+    ):
+        for pinned, urls in ((settings.mirrors if settings else None) or {}).items():
+            found[pinned] = (*found.get(pinned, ()), *urls)
+    return found
+
+
+def associations_of(view: View, pair: Pair) -> tuple[str, str]:
+    """The digests of the model's and the dataset's association as they are at `view`."""
+    model = view.association(pair.benchmark, "models", pair.model)
+    dataset = view.association(pair.benchmark, "datasets", pair.dataset)
+    assert model is not None and dataset is not None, "only associated pairs are planned"  # noqa: S101, PT018
+    return digest(model.item.data), digest(dataset.item.data)

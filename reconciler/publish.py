@@ -1,0 +1,128 @@
+"""From released runs to a proposal: signed results in one signed commit a pass (design §9).
+
+A site has one branch, `sites/<owner>/<site>`, that nobody else writes to, so sites never contend
+and never force. While its proposal is open the next commit builds on it; otherwise on main. What
+stands there already is not written again, so a pass that was killed anywhere publishes once.
+"""
+
+import datetime
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ..registry.git import Repository
+from ..registry.paths import result_path, result_signature_path
+from ..registry.statements import make_result
+from ..schemas.errors import RegistryError
+from .plan import Pair
+from .workplace import MAIN, ORIGIN, Actor, author_of
+
+MOST_RESULTS = 100
+
+
+@dataclass(frozen=True)
+class Ready:
+    """A released run and the bytes of its result."""
+
+    pair: Pair
+    data: bytes
+
+    @property
+    def path(self) -> str:
+        """Where the result lies in the registry."""
+        pair = self.pair
+        return result_path(pair.benchmark, pair.dataset, pair.model, pair.key)
+
+
+@dataclass(frozen=True)
+class Published:
+    """The branch and the commit that hold the results, and how many of them are new."""
+
+    branch: str
+    commit: str
+    results: int
+
+
+def site_branch(by: str) -> str:
+    """The branch of a site's results, by owner/site."""
+    return f"sites/{by}"
+
+
+def proposed_paths(repository: Repository, branch: str) -> frozenset[str]:
+    """The result files on a site's open proposal that main does not have, as of the last fetch."""
+    head, main = repository.resolve(ORIGIN + branch), repository.resolve(MAIN)
+    if head is None or main is None or repository.is_ancestor(head, main):
+        return frozenset()
+    base = repository.merge_base(head, main)
+    changes = repository.diff(base, head)
+    return frozenset(change.path for change in changes if change.status == "A")
+
+
+def publish(
+    repository: Repository, url: str, site: Actor, registry: str, ready: Sequence[Ready]
+) -> Published | None:
+    """Signs and pushes what is not there yet, at most 100 results a proposal; None if nothing is.
+
+    A ConflictError or another RegistryError leaves the remote as it was: the next pass tries again.
+    """
+    branch = site_branch(site.by)
+    ref = "refs/heads/" + branch
+    written = 0
+
+    def build(head: str | None) -> str | None:
+        nonlocal written
+        main = repository.fetch_ref(url, "refs/heads/main")
+        if main is None:
+            raise RegistryError(f"{url} has no branch main: nothing can be published there.")
+        is_open = head is not None and not repository.is_ancestor(head, main)
+        parent = head if is_open and head is not None else main
+        there = repository.tree(parent)
+        waiting = 0
+        if is_open:
+            base = repository.merge_base(parent, main)
+            added = (change.path for change in repository.diff(base, parent))
+            waiting = sum(path.endswith(".yaml") for path in added)
+        room = max(0, MOST_RESULTS - waiting)
+        fresh = [item for item in ready if item.path not in there][:room]
+        written = len(fresh)
+        if not fresh:
+            return head
+        return repository.commit(
+            [parent],
+            parent,
+            _files(fresh, site, registry),
+            message=_message(fresh),
+            author=author_of(site.by),
+            signer=site.signer,
+            date=_midnight(),
+        )
+
+    commit = repository.write(url, ref, build)
+    if not written or commit is None:
+        return None
+    return Published(branch, commit, written)
+
+
+def _files(fresh: Sequence[Ready], site: Actor, registry: str) -> dict[str, bytes]:
+    files: dict[str, bytes] = {}
+    for item in fresh:
+        files[item.path] = item.data
+        files[result_signature_path(item.path)] = make_result(
+            site.signer,
+            by=site.by,
+            registry=registry,
+            run_key=item.pair.key,
+            subject_name=item.path.rpartition("/")[2],
+            data=item.data,
+        )
+    return files
+
+
+def _message(fresh: Sequence[Ready]) -> str:
+    count = f"{len(fresh)} results" if len(fresh) > 1 else "a result"
+    lines = "\n".join(f"- {item.pair.benchmark}: {item.pair.model}" for item in fresh)
+    return f"Publish {count}\n\n{lines}"
+
+
+def _midnight() -> int:
+    today = datetime.datetime.now(datetime.UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    return int(today.timestamp())

@@ -1,0 +1,251 @@
+"""What people hand in, as the files of a proposal: cubes, benchmarks, datasets, associations.
+
+Each function returns the exact files, by path, so that they can be shown before anything is sent.
+Statements of the person who hands in are among them; others' follow at review.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from ..registry.paths import (
+    association_path,
+    benchmark_path,
+    cube_path,
+    dataset_path,
+    settings_path,
+)
+from ..registry.view import View
+from ..schemas.digests import digest
+from ..schemas.documents import dump, load
+from ..schemas.errors import UsageError
+from ..schemas.manifests import API_VERSION, Asset, Benchmark, Cube
+from ..schemas.metrics import check_statistics, parse_evaluator_file
+from ..schemas.names import check_name
+from ..schemas.yaml_subset import parse
+from .datasets import LocalDataset
+from .disclosure import read_once
+from .trials import Part, TrialReport, TrialSetup
+from .workplace import Workplace
+
+Files = dict[str, bytes]
+
+
+def checked(path: str, document: object) -> bytes:
+    """The bytes of a manifest, read back through the same checks as everybody's."""
+    from pydantic import BaseModel
+
+    assert isinstance(document, BaseModel | Mapping)  # noqa: S101
+    data = dump(document)
+    load(data, file=path)
+    return data
+
+
+def cube_files(cube: Cube) -> Files:
+    """A new cube."""
+    ref = f"{cube.metadata.owner}/{cube.metadata.name}"
+    path = cube_path(ref)
+    return {path: checked(path, cube)}
+
+
+@dataclass(frozen=True)
+class BenchmarkParts:
+    """What a committee hands in: names, three cubes, the demo dataset, the metrics file."""
+
+    name: str
+    description: str
+    preparator: str
+    reference_model: str
+    evaluator: str
+    demo: Asset
+    metrics_file: str
+    metrics_data: bytes
+    committee: tuple[str, ...]
+    threshold: int = 1
+
+
+def benchmark_manifest(view: View, owner: str, parts: BenchmarkParts) -> dict[str, Any]:
+    """The benchmark's manifest; the metrics file brings metrics, ignore, engines, dataFormat."""
+    given = parse(parts.metrics_data, file=parts.metrics_file).value
+    allowed = ("metrics", "ignore", "engines", "dataFormat", "allowPartial")
+    if not isinstance(given, dict) or "metrics" not in given or set(given) - set(allowed):
+        raise UsageError(
+            f"{parts.metrics_file} must have the field metrics, and may have "
+            f"{', '.join(allowed[1:])}; see docs/registry.md."
+        )
+    pins = {}
+    for field, uid in (
+        ("preparator", parts.preparator),
+        ("referenceModel", parts.reference_model),
+        ("evaluator", parts.evaluator),
+    ):
+        item = view.cube(uid)
+        pins[field] = {"ref": item.ref, "digest": item.digest}
+    spec: dict[str, Any] = {
+        **pins,
+        "demoDataset": parts.demo.model_dump(by_alias=True),
+        "metrics": given["metrics"],
+    }
+    for field in allowed[1:]:
+        if field in given:
+            spec[field] = given[field]
+    return {
+        "apiVersion": API_VERSION,
+        "kind": "Benchmark",
+        "metadata": {
+            "name": check_name(parts.name, "benchmark's name"),
+            "owner": owner,
+            "description": parts.description,
+        },
+        "spec": spec,
+    }
+
+
+def benchmark_setup(view: View, data: bytes) -> TrialSetup:
+    """The trial of a benchmark's reference model, from the manifest's bytes."""
+    manifest = load(data, file="benchmark").manifest
+    assert isinstance(manifest, Benchmark)  # noqa: S101
+    return trial_setup(view, manifest, model=registered(view, manifest.spec.reference_model.ref))
+
+
+def registered(view: View, uid: str) -> Part:
+    """A registered cube as a part of a trial."""
+    item = view.cube(uid)
+    return Part(item.manifest, item.digest)
+
+
+def trial_setup(view: View, benchmark: Benchmark, *, model: Part) -> TrialSetup:
+    """The trial of `model` for a benchmark."""
+    spec = benchmark.spec
+    return TrialSetup(
+        preparator=registered(view, spec.preparator.ref),
+        model=model,
+        evaluator=registered(view, spec.evaluator.ref),
+        demo=spec.demo_dataset,
+        metrics=spec.metrics,
+        ignore=spec.ignore or (),
+    )
+
+
+def benchmark_files(
+    place: Workplace, view: View, data: bytes, parts: BenchmarkParts, trial: TrialReport
+) -> Files:
+    """The benchmark, its first settings, its reference association, and the member's statements."""
+    ref = f"{place.owner}/{parts.name}"
+    path = benchmark_path(ref)
+    settings = settings_path(path)
+    settings_data = checked(
+        settings,
+        {
+            "apiVersion": API_VERSION,
+            "kind": "Settings",
+            "spec": {
+                "serial": 1,
+                "active": True,
+                "committee": {"threshold": parts.threshold, "members": list(parts.committee)},
+                "approve": {"models": "never", "datasets": "never"},
+            },
+        },
+    )
+    reference = view.cube(parts.reference_model)
+    association = association_path(ref, "models", reference.ref)
+    association_data = association_bytes(
+        association,
+        benchmark={"ref": ref, "digest": digest(data)},
+        side="model",
+        component={"ref": reference.ref, "digest": reference.digest},
+        trial=trial.manifest(),
+    )
+    files = {path: data, settings: settings_data, association: association_data}
+    for subject, content in dict(files).items():
+        files.update(place.statement(subject, content))
+    return files
+
+
+def association_bytes(
+    path: str,
+    *,
+    benchmark: Mapping[str, str],
+    side: Literal["model", "dataset"],
+    component: Mapping[str, str],
+    trial: Mapping[str, object],
+    round_: int = 1,
+) -> bytes:
+    """An association's manifest."""
+    return checked(
+        path,
+        {
+            "apiVersion": API_VERSION,
+            "kind": "Association",
+            "spec": {
+                "round": round_,
+                "benchmark": dict(benchmark),
+                side: dict(component),
+                "trial": dict(trial),
+            },
+        },
+    )
+
+
+def association_files(
+    place: Workplace,
+    view: View,
+    *,
+    benchmark: str,
+    side: Literal["model", "dataset"],
+    component: Mapping[str, str],
+    trial: Mapping[str, object],
+) -> Files:
+    """A new association, or the next round of a revoked one, with the member's statement."""
+    part: Literal["models", "datasets"] = "models" if side == "model" else "datasets"
+    known = view.association(benchmark, part, component["ref"])
+    round_ = 1
+    if known is not None:
+        if known.state != "revoked":
+            raise UsageError(
+                f"{component['ref']} is associated with {benchmark} already: it is "
+                f"{known.sentence}."
+            )
+        round_ = known.item.manifest.spec.round + 1
+    path = association_path(benchmark, part, component["ref"])
+    data = association_bytes(
+        path,
+        benchmark={"ref": benchmark, "digest": view.benchmark(benchmark).digest},
+        side=side,
+        component=component,
+        trial=trial,
+        round_=round_,
+    )
+    return {path: data, **place.statement(path, data, number=round_)}
+
+
+def dataset_files(place: Workplace, view: View, dataset: LocalDataset) -> Files:
+    """A dataset's metadata: what the preparator's declaration lets out, and the commitment."""
+    record = dataset.record
+    preparator = view.cube(record.preparator.ref).manifest
+    statistics = check_statistics(
+        parse_evaluator_file(read_once(dataset.path / "statistics.yaml")),
+        preparator.spec.statistics,
+        k=place.profile.policy.k,
+        cases=sum(
+            line.split(b" ", 2)[2].startswith(b"data/") for line in dataset.lines.splitlines()
+        ),
+    )
+    ref = f"{place.owner}/{record.name}"
+    path = dataset_path(ref)
+    manifest = {
+        "apiVersion": API_VERSION,
+        "kind": "Dataset",
+        "metadata": {
+            "name": record.name,
+            "owner": place.owner,
+            "description": record.description,
+        },
+        "spec": {
+            "location": record.location,
+            "preparator": record.preparator.model_dump(),
+            "commitment": dataset.commitment(),
+            "statistics": dict(statistics.metrics),
+        },
+    }
+    return {path: checked(path, manifest)}
