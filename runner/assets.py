@@ -26,6 +26,7 @@ from typing import IO
 from ..schemas.digests import file_digest
 from ..schemas.errors import AssetError
 from ..schemas.manifests import Asset
+from .content import open_plain
 from .download import AssetPolicy, Reply, file_path, open_url
 
 __all__ = ["AssetPolicy", "Assets", "Progress"]
@@ -283,12 +284,10 @@ class _Sink:
 
 def _copy(source: Path, sink: _Sink) -> None:
     try:
-        handle = os.open(source, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        file = open_plain(source)
     except OSError as error:
         raise AssetError(f"{sink.url} cannot be read: {error.strerror}.") from error
-    with os.fdopen(handle, "rb") as file:
-        if not stat.S_ISREG(os.fstat(handle).st_mode):
-            raise AssetError(f"{sink.url} is not a plain file.")
+    with file:
         sink.take(iter(lambda: file.read(_PIECE), b""))
 
 

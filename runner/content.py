@@ -6,7 +6,9 @@ covers names as well as bytes, so a renamed file or two swapped label files are 
 refused: what cannot be said plainly cannot be pinned.
 """
 
+import errno
 import hashlib
+import io
 import os
 import stat
 from collections.abc import Iterator, Sequence
@@ -94,20 +96,29 @@ def _check_name(path: str) -> None:
 
 
 def _entry(folder: Path, path: str) -> Entry:
+    sha, size = hashlib.sha256(), 0
+    buffer = memoryview(bytearray(_PIECE))
     try:
-        # O_NONBLOCK: a FIFO that was put there since must not hold us
-        handle = os.open(folder / path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        with open_plain(folder / path) as file:
+            while count := file.readinto(buffer):
+                sha.update(buffer[:count])
+                size += count
     except OSError as error:
         raise DataError(f"{path!r} cannot be read: {error.strerror}.") from error
-    with os.fdopen(handle, "rb", buffering=0) as file:
-        if not stat.S_ISREG(os.fstat(handle).st_mode):
-            raise DataError(f"{path!r} was replaced by something else while it was read.")
-        sha, size = hashlib.sha256(), 0
-        buffer = memoryview(bytearray(_PIECE))
-        while count := file.readinto(buffer):
-            sha.update(buffer[:count])
-            size += count
     return sha.hexdigest(), size, path
+
+
+def open_plain(path: Path) -> io.FileIO:
+    """`path` opened for reading if it is a plain file; OSError for links, folders and devices."""
+    # O_NONBLOCK: a FIFO that was put there since we looked must not hold us
+    handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    try:
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
+            raise OSError(errno.EINVAL, "it is not a plain file")
+        return io.FileIO(handle, "rb")
+    except BaseException:
+        os.close(handle)
+        raise
 
 
 def parse_lines(lines: bytes) -> dict[str, tuple[int, str]]:
