@@ -1,0 +1,367 @@
+"""`doctor`: what an engine promises, proved here and now by real, hostile tasks.
+
+1. Plant canaries: files in the caller's home and in /tmp, listeners on the loopback and on this
+   machine's own address, an abstract socket.
+2. Run the canary task (`canary.py`), which tries everything that no task may do.
+3. Break each limit with a task of its own, and look at how it ended.
+4. Look at what is left: processes, setuid bits, files that the caller cannot delete.
+
+A failed *must* refuses the engine (`refuse_if_unsafe`). A limit that does not hold is
+`not-enforced`: the site's policy decides whether that matters.
+"""
+
+import contextlib
+import json
+import os
+import secrets
+import socket
+import tempfile
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from ..schemas.errors import EngineError
+from . import canary
+from .engines.checks import ENVIRONMENT, HOSTNAME, small_sizes
+from .engines.protocol import MIB, Engine, Limits, LocalImage, Mount, Outcome, Progress, Task
+
+State = Literal["ok", "failed", "not-enforced", "unknown"]
+
+MUSTS = {
+    "network": "no network, no names, no sockets of the host",
+    "vsock": "no way to the virtual machine's host",
+    "inputs": "inputs can be read and not changed",
+    "host": "no files or devices of the host",
+    "processes": "no processes of the host",
+    "identity": "never root",
+    "capabilities": "no capabilities",
+    "privileges": "no new privileges, and a list of refused system calls",
+    "root_file_system": "a root file system that is read-only",
+    "kernel_settings": "no kernel settings to write",
+    "keyring": "no keys of the caller",
+    "temporary": "a private /tmp and /dev/shm of a fixed size",
+    "environment": "a fixed environment",
+    "hostname": "a fixed host name",
+    "terminal": "no terminal and no core files",
+    "output": "outputs that the caller can delete, without setuid bits",
+    "timeout": "everything killed when the time is up",
+}
+LIMITS = {
+    "memory": "a limit of memory for the whole task",
+    "processes-limit": "a limit of processes",
+    "cpus": "a limit of CPUs",
+    "output-bytes": "a limit of bytes written",
+    "output-files": "a limit of files written",
+    "nested": "no user namespaces inside",
+}
+
+_VARIABLES = (
+    "PATH",
+    "LANG",
+    "HOME",
+    "PWD",
+    "HOSTNAME",
+    "LC_CTYPE",
+    "SHLVL",
+    "_",
+    "LD_LIBRARY_PATH",
+)
+_TIGHT = Limits(
+    timeout=60,
+    memory=256 * MIB,
+    processes=64,
+    cpus=1,
+    output_bytes=32 * MIB,
+    output_files=500,
+    shm=16 * MIB,
+    tmp=32 * MIB,
+)
+
+
+@dataclass(frozen=True)
+class Check:
+    """One requirement and whether it holds; `must`: without it the engine may not be used."""
+
+    requirement: str
+    state: State
+    detail: str
+    must: bool
+
+
+def doctor(
+    engine: Engine,
+    *,
+    image: LocalImage | None = None,
+    python: str = "python3",
+    store: Path | None = None,
+    progress: Progress | None = None,
+) -> list[Check]:
+    """Run every canary with this engine; `image` is any image with a Python 3.
+
+    Without an image one is made from this machine's own Python, in `store`. Raises EngineError
+    where the engine cannot be used at all.
+    """
+    probe = engine.probe()
+    say = progress or (lambda _: None)
+    with tempfile.TemporaryDirectory(prefix="medperf-doctor-") as temporary:
+        place = Path(temporary)
+        if image is None:
+            from .engines.rootfs import python_image
+
+            image, python = python_image(engine, store or place / "store", progress=progress)
+        bench = _Bench(engine, image, python, place)
+        say("trying what no task may do")
+        checks = _musts(bench)
+        for name, trial in _TRIALS.items():
+            say(f"breaking the limit: {name}")
+            checks.append(trial(bench))
+    checks += [Check(problem, "not-enforced", "", must=False) for problem in probe.problems]
+    return checks
+
+
+def refuse_if_unsafe(checks: Iterable[Check]) -> None:
+    """Raise EngineError if a must does not hold, with what got through."""
+    failed = [check for check in checks if check.must and check.state != "ok"]
+    if failed:
+        reasons = "; ".join(f"{check.requirement}: {check.detail}" for check in failed)
+        raise EngineError(
+            f"This engine is refused, since it does not hold what it must: {reasons}. "
+            "Choose another engine, or let its administrator look at these points."
+        )
+
+
+@dataclass(frozen=True)
+class _Bench:
+    """Where the canaries run: fresh folders for each task."""
+
+    engine: Engine
+    image: LocalImage
+    python: str
+    place: Path
+
+    def run(
+        self, mode: str, *, limits: Limits = _TIGHT, mounts: tuple[Mount, ...] = ()
+    ) -> tuple[Outcome, Path]:
+        """Run the canary in one mode; how it ended and its output folder."""
+        folder = self.place / f"{mode}-{secrets.token_hex(3)}"
+        out = folder / "out"
+        source = Path(canary.__file__)
+        task = Task(
+            label=f"doctor-{os.getpid()}",
+            name=mode,
+            image=self.image,
+            folder=folder / "engine",
+            log=folder / "task.log",
+            entrypoint=(self.python, "/canary/canary.py"),
+            arguments=(mode,),
+            mounts=(
+                Mount(source, "/canary/canary.py", kind="file"),
+                Mount(out, "/report", writable=True),
+                *mounts,
+            ),
+            limits=limits,
+            workdir="/tmp",  # noqa: S108 - the task's own
+        )
+        return self.engine.run(task), out
+
+
+def _musts(bench: _Bench) -> list[Check]:
+    """Run the report and turn what got through into checks."""
+    inputs = bench.place / "in"
+    inputs.mkdir()
+    (inputs / "file").write_text("input")
+    (inputs / "private").write_text("private")
+    (inputs / "private").chmod(0o600)
+    with _planted(bench.place) as expect:
+        file = bench.place / "expect.json"
+        file.write_text(json.dumps(expect))
+        mounts = (
+            Mount(inputs, "/canary/in"),
+            Mount(file, "/canary/expect.json", kind="file"),
+        )
+        outcome, out = bench.run("report", mounts=mounts)
+    report = out / "report.json"
+    if not report.is_file():
+        detail = f"the canary did not report: {outcome.detail} {outcome.log_tail[-500:]}".strip()
+        return [Check(text, "unknown", detail, must=True) for text in MUSTS.values()]
+    found = json.loads(report.read_text())
+    checks = [_judge(name, text, found, out, must=True) for name, text in MUSTS.items()
+              if name != "timeout"]  # fmt: skip
+    return [*checks, _judge("nested", LIMITS["nested"], found, out, must=False)]
+
+
+def _judge(name: str, text: str, found: list[list[str]], out: Path, *, must: bool) -> Check:
+    attempts = [entry for entry in found if entry[0] == name]
+    through = [f"{attempt}: {what}" for _, attempt, what in attempts if what is not None]
+    if name == "output":
+        through += _odd_outputs(out)
+    if not attempts:
+        return Check(text, "unknown", "it was not tried", must)
+    if through:
+        return Check(text, "failed" if must else "not-enforced", "; ".join(through), must)
+    return Check(text, "ok", f"{len(attempts)} attempts", must)
+
+
+def _odd_outputs(out: Path) -> list[str]:
+    odd = []
+    for path in (out, *out.rglob("*")):
+        status = path.lstat()
+        if status.st_mode & 0o6000:
+            odd.append("a setuid file reached the outputs")
+        if status.st_uid != os.geteuid():
+            odd.append("an output belongs to somebody else")
+    if not (out / "folder" / "file").is_file():
+        odd.append("an output is missing")
+    return odd
+
+
+@contextlib.contextmanager
+def _planted(place: Path) -> Iterator[dict[str, Any]]:
+    """Canaries that a task must not find; what the task needs to look for them."""
+    mark = secrets.token_hex(8)
+    with contextlib.ExitStack() as stack:
+        canaries = []
+        for folder in (Path.home(), Path(tempfile.gettempdir()), place):
+            path = folder / f".medperf-canary-{mark}"
+            with contextlib.suppress(OSError):
+                path.write_text("secret of the host")
+                stack.callback(path.unlink, missing_ok=True)
+                canaries.append(str(path))
+        listeners = [stack.enter_context(_listener(host)) for host in ("127.0.0.1", _address())]
+        abstract = stack.enter_context(socket.socket(socket.AF_UNIX))
+        abstract.bind("\0medperf-canary-" + mark)
+        abstract.listen()
+        tmp, shm = small_sizes(_TIGHT)
+        yield {
+            "listeners": [server.getsockname() for server in listeners],
+            "abstract": "medperf-canary-" + mark,
+            "canaries": canaries,
+            "mark": Path(__file__).parent.as_posix() + mark,
+            "variables": list(_VARIABLES),
+            "values": {"HOME": ENVIRONMENT["HOME"], "LANG": ENVIRONMENT["LANG"]},
+            "hostname": HOSTNAME,
+            "tmp": tmp,
+            "shm": shm,
+            "scratch": False,
+            "dev": True,
+        }
+
+
+def _listener(host: str) -> socket.socket:
+    return socket.create_server((host, 0))
+
+
+def _address() -> str:
+    """This machine's own address, as others see it; the loopback where it has no other."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+        try:
+            client.connect(("192.0.2.1", 9))  # nothing is sent
+            return str(client.getsockname()[0])
+        except OSError:
+            return "127.0.0.1"
+
+
+def _memory(bench: _Bench) -> Check:
+    one, _ = bench.run("memory")
+    many, _ = bench.run("family")
+    text = LIMITS["memory"]
+    if one.reason == "memory" and "memory" in many.held and many.exit != 0:
+        return Check(text, "ok", f"killed at {one.peak_memory} bytes", must=False)
+    if one.exit == 0:
+        return Check(text, "not-enforced", "8 GiB were given", must=False)
+    if many.reason == "memory":
+        return Check(text, "not-enforced", "for each process, and by looking", must=False)
+    return Check(text, "not-enforced", "only for each process", must=False)
+
+
+def _processes(bench: _Bench) -> Check:
+    text = LIMITS["processes-limit"]
+    outcome, out = bench.run("forks")
+    count = out / "count"
+    if not count.is_file():
+        return Check(text, "unknown", outcome.detail, must=False)
+    made = int(count.read_text())
+    state: State = "ok" if made <= _TIGHT.processes else "not-enforced"
+    return Check(text, state, f"{made} of {_TIGHT.processes} were made", must=False)
+
+
+def _cpus(bench: _Bench) -> Check:
+    text = LIMITS["cpus"]
+    if len(os.sched_getaffinity(0)) < 2:
+        return Check(text, "unknown", "this machine has one CPU", must=False)
+    _, out = bench.run("spin")
+    used = float((out / "cpu").read_text()) if (out / "cpu").is_file() else None
+    if used is None:
+        return Check(text, "unknown", "the canary did not report", must=False)
+    state: State = "ok" if used < 2.6 else "not-enforced"
+    return Check(text, state, f"{used:.1f} s of CPU time in 2 s, with one CPU", must=False)
+
+
+def _output(name: str, mode: str) -> Callable[[_Bench], Check]:
+    def trial(bench: _Bench) -> Check:
+        outcome, _ = bench.run(mode)
+        if outcome.reason != "output":
+            return Check(LIMITS[name], "not-enforced", outcome.detail, must=False)
+        if name not in outcome.held:
+            return Check(LIMITS[name], "not-enforced", "stopped by looking, so late", must=False)
+        return Check(LIMITS[name], "ok", outcome.detail, must=False)
+
+    return trial
+
+
+def _timeout(bench: _Bench) -> Check:
+    text = MUSTS["timeout"]
+    users: set[int] = set()
+    with _sampled(users):
+        outcome, _ = bench.run("stay", limits=replace(_TIGHT, timeout=1.0))
+    if 0 in users:
+        return Check(MUSTS["identity"], "failed", "seen from outside it runs as uid 0", must=True)
+    if outcome.reason != "timeout" or outcome.seconds > 10:
+        return Check(text, "failed", f"it ended otherwise: {outcome.detail}", must=True)
+    alive = living("/canary/canary.py")
+    if alive:
+        return Check(text, "failed", f"{len(alive)} processes are alive", must=True)
+    return Check(text, "ok", f"dead after {outcome.seconds:.1f} s", must=True)
+
+
+@contextlib.contextmanager
+def _sampled(users: set[int]) -> Iterator[None]:
+    """Add the real uids of running canaries, as seen from outside: inside, a name may lie."""
+    done = threading.Event()
+
+    def look() -> None:
+        while not done.wait(0.1):
+            for pid in living("/canary/canary.py", first=True):
+                with contextlib.suppress(OSError):
+                    users.add(Path(f"/proc/{pid}").stat().st_uid)
+
+    thread = threading.Thread(target=look)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+
+
+def living(word: str, *, first: bool = False) -> list[int]:
+    """Processes of this machine with `word` on their command line (`first`: as its program)."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            words = path.read_bytes().split(b"\0")
+            if word.encode() in (words[1:2] if first else words):
+                found.append(int(path.parent.name))
+    return found
+
+
+_TRIALS: dict[str, Callable[[_Bench], Check]] = {
+    "time": _timeout,
+    "memory": _memory,
+    "processes": _processes,
+    "CPUs": _cpus,
+    "bytes written": _output("output-bytes", "volume"),
+    "files written": _output("output-files", "files"),
+}
