@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache, cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -19,6 +20,7 @@ from . import complaints, meaning
 from .complaints import Complaint
 from .digests import digest
 from .errors import InvalidDocumentError, Problem
+from .generate import schema_file
 from .manifests import (
     API_VERSION,
     KINDS,
@@ -138,10 +140,10 @@ def _of_form(kind: type[Any], parsed: Parsed, file: str) -> Manifest:
     from_model: list[Any] = []
     manifest: Any = None
     try:
-        manifest = kind.model_validate(value)
+        manifest = kind.model_validate(value, by_alias=True, by_name=False)
     except ValidationError as error:
         from_model = list(error.errors(include_url=False))
-    from_schema = list(_validator(kind.__name__).iter_errors(value))
+    from_schema = list(validator(kind).iter_errors(value))
     if from_model or from_schema:
         _refuse(complaints.merged(from_schema, from_model, value), parsed, file)
     accepted: Manifest = manifest
@@ -157,13 +159,15 @@ def _refuse(found: Iterable[Complaint], parsed: Parsed, file: str) -> None:
         raise InvalidDocumentError(sorted(problems, key=lambda problem: problem.line or 0))
 
 
-@cache
-def _validator(kind: str) -> "Validator":
+def validator(kind: type[BaseModel]) -> "Validator":
     """The jsonschema validator of a kind, built once from the committed file."""
+    return _validator(schema_file(kind))
+
+
+@cache
+def _validator(file: Path) -> "Validator":
     import jsonschema
     from jsonschema.validators import extend
-
-    from .generate import schema_file
 
     def pattern(_: Any, wanted: str, text: Any, __: Any) -> Iterator[jsonschema.ValidationError]:
         if isinstance(text, str) and not _compiled(wanted).search(text):
@@ -176,9 +180,8 @@ def _validator(kind: str) -> "Validator":
     base = jsonschema.Draft202012Validator
     checker = base.TYPE_CHECKER.redefine("integer", is_integer)
     strict = extend(base, {"pattern": pattern}, type_checker=checker)  # type: ignore[no-untyped-call]
-    known = next(one for one in KINDS if one.__name__ == kind)
-    validator: Validator = strict(json.loads(schema_file(known).read_bytes()))
-    return validator
+    built: Validator = strict(json.loads(file.read_bytes()))
+    return built
 
 
 @cache

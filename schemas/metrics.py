@@ -113,7 +113,7 @@ def _undeclared(raw: object, sources: set[Keys], dropped: set[Keys]) -> Iterator
     todo: list[tuple[tuple[Any, ...], object]] = [((), raw)]
     while todo:
         keys, value = todo.pop()
-        if keys in dropped or keys in sources:
+        if keys in dropped or keys in sources or (value is None and keys in on_the_way):
             continue
         if isinstance(value, dict) and (value or keys in on_the_way):
             todo += [((*keys, key), item) for key, item in reversed(value.items())]

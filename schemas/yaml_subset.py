@@ -33,12 +33,13 @@ LONGEST_KEY = 500
 Path = tuple[str | int, ...]
 
 # Control characters, what Unicode calls default ignorable (zero-width, soft hyphen, variation
-# selectors, tags), bidi controls, line and paragraph separators, and non-characters. A fixed list,
-# for `unicodedata` differs between Python versions and two sites must agree.
+# selectors, tags), bidi controls, line and paragraph separators, surrogates (PyYAML's own parser
+# makes them of escapes) and non-characters. A fixed list, for `unicodedata` differs between
+# versions of Python and two sites must agree.
 _REFUSED = re.compile(
     "[\x00-\x09\x0b-\x1f\x7f-\x9f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f"
-    "\u200b-\u200f\u2028-\u202e\u2060-\u206f\u3164\ufdd0-\ufdef\ufe00-\ufe0f\ufeff\uffa0"
-    "\ufff0-\ufffb\ufffe\uffff\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff"
+    "\u200b-\u200f\u2028-\u202e\u2060-\u206f\u3164\ud800-\udfff"
+    "\ufdd0-\ufdef\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb\ufffe\uffff\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff"
     + "".join(
         f"{chr(plane + 0xFFFE)}{chr(plane + 0xFFFF)}" for plane in range(1 << 16, 17 << 16, 1 << 16)
     )
@@ -95,7 +96,7 @@ def parse(data: bytes, *, file: str, limit: int = LIMIT) -> Parsed:
     builder = Builder(file, check_scalars="\\" in text)
     try:
         value = builder.build(event_stream(data))
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: PyYAML's own parser
         raise _not_yaml(error, text, file) from error
     return Parsed(value, data)
 
@@ -342,7 +343,7 @@ def _problem(file: str, line: int | None, path: Path, found: str, fix: str) -> I
     return InvalidDocumentError([Problem(file, line, field_name(path), found, fix)])
 
 
-def _not_yaml(error: yaml.YAMLError, text: str, file: str) -> InvalidDocumentError:
+def _not_yaml(error: Exception, text: str, file: str) -> InvalidDocumentError:
     line: int | None = None
     what = "cannot be read"
     if isinstance(error, yaml.MarkedYAMLError):
