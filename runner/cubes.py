@@ -162,12 +162,12 @@ def run_task(
         ),
         stop=execution.stop,
     )
-    if outcome.reason == "done" or (
-        keep_failed and outcome.reason in ("exit", "timeout", "memory")
-    ):
-        for staged, target in call.staged.items():
+    whole = outcome.reason == "done"
+    if whole or (keep_failed and outcome.reason in ("exit", "timeout", "memory")):
+        main = outputs.get("output_path")  # goes last: where it stands, the others stand too
+        for staged, target in sorted(call.staged.items(), key=lambda move: move[1] == main):
             _move(staged, target)
-        if outcome.reason == "done":
+        if whole:
             shutil.rmtree(work)
     return outcome
 

@@ -39,7 +39,6 @@ from .task_spec import (
 )
 
 FILE = "mlcube.yaml"
-_DIRECTORIES = frozenset({"data_path", "predictions", "labels", "metadata_path"})
 
 
 def read(text: str, *, file: str = FILE) -> dict[str, TaskSpec]:
@@ -144,7 +143,7 @@ def _slot(key: str, value: Any, place: str, kinds: dict[str, Kind] | None) -> Sl
 def _input_kind(key: str) -> Kind | None:
     if key == PARAMETERS_KEY:
         return "file"
-    return "directory" if key in _DIRECTORIES | {ADDITIONAL_KEY} else None
+    return "directory" if key == ADDITIONAL_KEY else None
 
 
 def _inside(value: str, place: str) -> str:

@@ -61,7 +61,7 @@ def test_a_preparator_of_2023_is_read() -> None:
     assert prepare.entrypoint is None
     assert prepare.arguments == ("prepare",)
     assert prepare.inputs == (
-        Slot("data_path", "raw", "directory"),
+        Slot("data_path", "raw", None),
         Slot("labels_path", "raw/valid.csv", None),
         Slot("parameters_file", "parameters.yaml", "file"),
     )
