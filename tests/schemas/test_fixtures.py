@@ -7,8 +7,11 @@ validators of its form.
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from medperf.schemas import documents
@@ -26,8 +29,12 @@ CLASSES = {schema_file(kind).stem: kind for kind in KINDS}
 
 def of_form_by_each(path: Path) -> tuple[bool, bool]:
     """Whether pydantic and whether jsonschema accepts the form of a fixture."""
-    kind = CLASSES[path.parent.name]
     value = parse(path.read_bytes(), file=path.name).value
+    return accepted(CLASSES[path.parent.name], value)
+
+
+def accepted(kind: type[Any], value: Any) -> tuple[bool, bool]:
+    """Whether pydantic and whether jsonschema accepts this value."""
     by_schema = documents.validator(kind).is_valid(value)
     try:
         kind.model_validate(value, by_alias=True, by_name=False)
@@ -82,3 +89,47 @@ def test_both_validators_agree_on_the_form_of_an_invalid_fixture(path: Path) -> 
 def test_settings_of_a_benchmark_are_told_from_those_of_a_cube() -> None:
     assert CLASSES["settings"] is Settings
     assert CLASSES["benchmark-settings"] is BenchmarkSettings
+
+
+PIECES: list[object] = [
+    *(None, True, False, 0, 1, -1, 3, 1.0, 0.5, -0.0, 10**17, 1e300, "", "a", "A", "con", "a\n"),
+    *("never", "docker", "passed", "number", "x" * 5000, "é", "https://h/x", "file:///x", "1Gi"),
+    *("sha256:" + "a" * 64, "sha256:" + "a" * 64 + "\n", "a" * 64, "a" * 40, "a/b", "2026-11-21"),
+    *([], [[]], ["a"], ["a", "a"], [1], {}, {"a": "x"}, {"a": 1}, {"A": 1}, {"a\n": 1}, {"": 1}),
+    *({"a/b": 1}, {"infer": 5}, {"infer": 1.0}, {"sha256:" + "a" * 64: ["https://h/x"]}),
+]
+
+
+def places(value: Any, path: tuple[str | int, ...] = ()) -> list[tuple[str | int, ...]]:
+    """The path of every value below the top."""
+    items: Any = ()
+    if isinstance(value, dict):
+        items = value.items()
+    elif isinstance(value, list):
+        items = enumerate(value)
+    found = []
+    for key, item in items:
+        found += [(*path, key), *places(item, (*path, key))]
+    return found
+
+
+@settings(max_examples=400, deadline=None)
+@given(st.sampled_from(VALID), st.data())
+def test_both_validators_agree_on_a_manifest_that_was_changed_anywhere(
+    path: Path, data: st.DataObject
+) -> None:
+    value = parse(path.read_bytes(), file=path.name).value
+    *way, last = data.draw(st.sampled_from(places(value)))
+    place = value
+    for key in way:
+        place = place[key]
+    if data.draw(st.booleans()):
+        place[last] = data.draw(st.sampled_from(PIECES))
+    elif isinstance(place, dict) and data.draw(st.booleans()):
+        place[data.draw(st.sampled_from(["a", "A", "con", "a\n", "labels", "x" * 70]))] = place[
+            last
+        ]
+    else:
+        del place[last]
+    by_model, by_schema = accepted(CLASSES[path.parent.name], value)
+    assert by_model == by_schema
