@@ -18,22 +18,23 @@ decides what stalls; and where there is such a key, once more with it, which dec
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
-from ..schemas.errors import InvalidDocumentError, RegistryError, SignatureError, StalledError
+from ..schemas.errors import RegistryError, SignatureError, StalledError
 from . import rules
+from .arrivals import Arrivals, read_arrivals, stall
 from .authors import Authors
+from .counting import Counting, Verified
 from .keys import commit_signer
-from .ledger import File, Holder, Ledger, ResultState, compromised_since, keys_of
+from .ledger import File, Ledger, ResultState, compromised_since, keys_of
 from .paths import Place, benchmark_path, classify, result_signature_path, settings_path
 from .public_keys import fingerprint
 from .results import judge_result
-from .snapshot import REGULAR, Item, Library, file_problem, first_number_problem
-from .statements import Statement, read_bundle
+from .snapshot import REGULAR, Item, Library
 
 if TYPE_CHECKING:
-    from .git import Change, Repository, Step
+    from .git import Repository, Step
 
 
 @dataclass(frozen=True)
@@ -44,25 +45,6 @@ class Pinned:
     root: str
     admins: frozenset[str]
     approval: Literal["signed", "merge"]
-
-
-@dataclass
-class _Arrivals:
-    """What one commit brings: documents, modifications, statements, and results to judge."""
-
-    index: int
-    decides: bool = False  # whether more than results has come, so that associations may change
-    added: dict[str, tuple[Item[Any], str]] = field(default_factory=dict)
-    changed: dict[str, tuple[Item[Any], Item[Any], str]] = field(default_factory=dict)
-    ignored: list[tuple[Place, str]] = field(default_factory=list)
-    statements: list[tuple[Place, str]] = field(default_factory=list)
-    signatures: dict[str, tuple[Place, str]] = field(default_factory=dict)
-
-    def item(self, path: str) -> Item[Any] | None:
-        """The document that this commit brings to a path."""
-        if path in self.added:
-            return self.added[path][0]
-        return self.changed[path][1] if path in self.changed else None
 
 
 class History:
@@ -76,15 +58,20 @@ class History:
         library: Library,
         pinned: Pinned | None = None,
         compromised: Mapping[str, int] | None = None,
-        verified: dict[tuple[str, str], Statement | SignatureError] | None = None,
+        verified: Verified | None = None,
     ) -> None:
         self.ledger = Ledger(compromised=compromised or {})
         self.library = library
         self.lenient = compromised is not None
-        self.statements = {} if verified is None else verified
+        self._counting = Counting(self.ledger, library, verified)
         self._repository = repository
         self._authors = Authors(repository, chain)
         self._pinned = pinned
+
+    @property
+    def verified(self) -> Verified:
+        """The signatures that were computed, for another walk over the same blobs."""
+        return self._counting.verified
 
     def use_chain(self, chain: Sequence["Step"]) -> None:
         """Go on with a chain that has more steps: a proposal's head as if it were merged."""
@@ -96,7 +83,7 @@ class History:
         ledger.index_of[step.commit] = len(ledger.commits)
         ledger.commits.append(step.commit)
         ledger.count("commits")
-        arrivals = self._read(step)
+        arrivals = read_arrivals(ledger, self.library, step)
         founder = "" if arrivals.index else self._found(step, arrivals)
         self._judge_results(arrivals)
         reasons = self._judge_statements(arrivals)
@@ -113,72 +100,9 @@ class History:
         if founder:
             self._check_founder(founder)
 
-    # --------------------------------------------------------------- 1. the form of the change
-
-    def _read(self, step: "Step") -> _Arrivals:
-        arrivals = _Arrivals(len(self.ledger.commits) - 1)
-        for change in step.changes:
-            place = classify(change.path)
-            if not place.governed:
-                continue
-            arrivals.decides |= not (place.subject or place.path).startswith("results/")
-            if change.status == "A":
-                self._read_added(place, change, arrivals)
-            elif (
-                change.status == "M"
-                and place.modifiable
-                and change.mode == change.old_mode == REGULAR
-            ):
-                self._read_changed(place, change, arrivals)
-            else:
-                self._stall("history", f"{_DID[change.status]} {change.path}. {_ONLY_ADD}")
-        return arrivals
-
-    def _read_added(self, place: Place, change: "Change", arrivals: _Arrivals) -> None:
-        wrong = file_problem(place, change.mode)
-        if wrong is None and place.kind == "statement":
-            if place.number:
-                arrivals.statements.append((place, change.oid))
-            else:
-                arrivals.signatures[place.subject] = (place, change.oid)
-            return
-        try:
-            if wrong is not None:
-                raise InvalidDocumentError([wrong])
-            item = self.library.item(place, change.oid)
-            wrong = first_number_problem(item)
-            if wrong is not None:
-                raise InvalidDocumentError([wrong])
-        except InvalidDocumentError as error:
-            for problem in error.problems:
-                self.ledger.note(place.path, str(problem).removeprefix(f"{place.path}: "))
-            arrivals.ignored.append((place, change.oid))
-            return
-        arrivals.added[place.path] = (item, change.oid)
-
-    def _read_changed(self, place: Place, change: "Change", arrivals: _Arrivals) -> None:
-        old = self.ledger.item(place.path)
-        if old is None:
-            self._stall("history", f"It modifies {place.path}, which was no valid document before.")
-        try:
-            new = self.library.item(place, change.oid)
-        except InvalidDocumentError as error:
-            reason = "history" if place.kind == "association" else "signature"
-            self._stall(reason, f"It modifies {place.path}, which is invalid now: {error}")
-        name = "round" if place.kind == "association" else "serial"
-        wrong = rules.increment_problem(
-            rules.number(old.manifest.spec), rules.number(new.manifest.spec), name
-        )
-        problems = [wrong] if wrong else []
-        if place.kind == "association":
-            problems += rules.association_change_problems(old.manifest, new.manifest)
-        if problems:
-            self._stall("history", f"It modifies {place.path}, but {'; '.join(problems)}.")
-        arrivals.changed[place.path] = (old, new, change.oid)
-
     # ------------------------------------------------------------------------ the root commit
 
-    def _found(self, step: "Step", arrivals: _Arrivals) -> str:
+    def _found(self, step: "Step", arrivals: Arrivals) -> str:
         """The admin who made this registry, by the root commit's own tree (rule 6)."""
         if "registry.yaml" not in arrivals.added:
             self._stall("history", "It is the root commit, and holds no valid registry.yaml.")
@@ -212,7 +136,7 @@ class History:
 
     # ---------------------------------------------------------------------------- 2. results
 
-    def _judge_results(self, arrivals: _Arrivals) -> None:
+    def _judge_results(self, arrivals: Arrivals) -> None:
         ledger = self.ledger
         new = [path for path in arrivals.added if path.startswith("results/")]
         for path in dict.fromkeys([*new, *arrivals.signatures]):
@@ -226,7 +150,7 @@ class History:
             ledger.results[path] = judge_result(ledger, item, data, arrivals.index)
             ledger.count("results")
 
-    def _withdraw(self, arrivals: _Arrivals) -> None:
+    def _withdraw(self, arrivals: Arrivals) -> None:
         """A revocation by a member of the dataset's owner strikes a result out."""
         said = [place.subject for place, _ in arrivals.statements if place.revoke]
         for path in dict.fromkeys([*arrivals.added, *said]):
@@ -241,81 +165,29 @@ class History:
 
     # ------------------------------------------------------------------------- 3. statements
 
-    def _judge_statements(self, arrivals: _Arrivals) -> dict[str, str]:
+    def _judge_statements(self, arrivals: Arrivals) -> dict[str, str]:
         """Take in what counts by the tree before; the rest, by path, with the reason."""
         reasons = {}
         for place, oid in arrivals.statements:
             self.ledger.count("statements")
             self.ledger.files.setdefault(place.path, _file(place, oid))
             try:
-                digest, signature = self._signature(place, oid, arrivals.index)
+                digest, signature = self._counting.signature(place, oid, arrivals.index)
             except SignatureError as error:
                 reasons[place.path] = str(error)
             else:
                 self.ledger.sign(place, digest, signature)
         return reasons
 
-    def _signature(
-        self,
-        place: Place,
-        oid: str,
-        index: int,
-        *,
-        holders: Mapping[str, Holder] | None = None,
-        committee: Iterable[str] | None = None,
-        new_admins: Iterable[str] = (),
-    ) -> tuple[str, rules.Signature]:
-        """The digest that a statement is over, and its signer with his roles as they are now.
-
-        `holders`, `committee` and `new_admins` are those of the new tree, where rule 6 says so. A
-        SignatureError says why the statement does not count.
-        """
-        ledger = self.ledger
-        bundle = read_bundle(self.library.data(oid))
-        key = bundle.fingerprint
-        found = ledger.holder(key) if holders is None else holders.get(key)
-        holder = _check_holder(place, found, key)
-        if not ledger.counts_from(key, index):
-            raise SignatureError(f"the key of {place.by} was compromised by then")
-        statement = self._verify(oid, key, holder)
-        _check_statement(place, statement, ledger.spec.id)
-        if committee is None:
-            about = place.subject.startswith(("associations/", "benchmarks/"))
-            committee = [place.by] if about and ledger.in_committee(place.by, place.ref) else []
-        signature = rules.Signature(
-            place.by,
-            key,
-            index,
-            "revoke" if place.revoke else "approve",
-            admin=holders is None and ledger.is_admin(place.by),
-            new_admin=place.by in new_admins,
-            committee=place.by in committee,
-            reason=statement.reason,
-        )
-        return statement.digest, signature
-
-    def _verify(self, oid: str, key: str, holder: Holder) -> Statement:
-        """The statement in a blob, if this key signed it: checked once for every walk."""
-        found = self.statements.get((oid, key))
-        if found is None:
-            try:
-                found = read_bundle(self.library.data(oid)).verify(holder.key.public_key)
-            except SignatureError as error:
-                found = error
-            self.statements[oid, key] = found
-        if isinstance(found, SignatureError):
-            raise found
-        return found
-
     def _sign_again(
-        self, arrivals: _Arrivals, path: str, reasons: dict[str, str], **roles: Any
+        self, arrivals: Arrivals, path: str, reasons: dict[str, str], **roles: Any
     ) -> None:
         """Judge the statements that came over `path` by the new tree, where rule 6 says so."""
         for place, oid in arrivals.statements:
             if place.subject != path:
                 continue
             try:
-                digest, signature = self._signature(place, oid, arrivals.index, **roles)
+                digest, signature = self._counting.signature(place, oid, arrivals.index, **roles)
             except SignatureError as error:
                 if place.path in reasons:
                     reasons[place.path] = str(error)
@@ -325,7 +197,7 @@ class History:
 
     # ------------------------------------------------------- 4. and 5. files, from the owners up
 
-    def _take_files(self, arrivals: _Arrivals) -> None:
+    def _take_files(self, arrivals: Arrivals) -> None:
         ledger = self.ledger
         for place, oid in arrivals.ignored:
             ledger.put(place, oid, None)
@@ -342,7 +214,7 @@ class History:
             if not why and item.place.kind in ("cube", "dataset", "settings"):
                 self._note_unsigned(item, oid, arrivals.index)
 
-    def _misfit(self, item: Item[Any], arrivals: _Arrivals) -> str:
+    def _misfit(self, item: Item[Any], arrivals: Arrivals) -> str:
         """Why a new document that is valid by itself has no place in this registry."""
         if item.place.kind == "dataset":
             other = self.ledger.other_dataset(item)
@@ -374,7 +246,7 @@ class History:
                 return True
         return False
 
-    def _take_owners(self, arrivals: _Arrivals, reasons: dict[str, str]) -> None:
+    def _take_owners(self, arrivals: Arrivals, reasons: dict[str, str]) -> None:
         ledger = self.ledger
         said = {place.subject for place, _ in arrivals.statements}
         for path in sorted(said):
@@ -422,8 +294,7 @@ class History:
         if not self.lenient:
             if problems:
                 self._stall("signature", f"It modifies {new.path}, but {'; '.join(problems)}.")
-            missing = ", and of ".join(waits)
-            self._stall("signature", f"It modifies {new.path} without the signature of {missing}.")
+            return self._unsigned(new, waits)
         text = "it was signed with a key that was compromised by then."
         self.ledger.note(new.path, text, ignored=False)
         return False
@@ -450,7 +321,7 @@ class History:
                 ledger.accept_owner(item)
                 del ledger.pending[path]
 
-    def _take_registry(self, arrivals: _Arrivals, reasons: dict[str, str]) -> None:
+    def _take_registry(self, arrivals: Arrivals, reasons: dict[str, str]) -> None:
         if "registry.yaml" not in arrivals.changed:
             return
         old, new, _ = arrivals.changed["registry.yaml"]
@@ -471,7 +342,7 @@ class History:
         self._settle_owners()
         self._settle_benchmarks()
 
-    def _take_benchmarks(self, arrivals: _Arrivals, reasons: dict[str, str]) -> None:
+    def _take_benchmarks(self, arrivals: Arrivals, reasons: dict[str, str]) -> None:
         ledger = self.ledger
         for item, _ in arrivals.added.values():
             if item.place.kind == "benchmark":
@@ -518,7 +389,7 @@ class History:
                 ledger.settings[path] = settings
                 del ledger.pending[path]
 
-    def _take_settings(self, arrivals: _Arrivals) -> None:
+    def _take_settings(self, arrivals: Arrivals) -> None:
         ledger = self.ledger
         for item, _ in arrivals.added.values():
             if item.place.kind == "settings" and not item.path.startswith("benchmarks/"):
@@ -547,64 +418,24 @@ class History:
         if self.ledger.believed or self._by_member(new, oid, index):
             return True
         if not self.lenient:
-            owner = new.place.owner
-            self._stall(
-                "signature",
-                f"It modifies {new.path}, and no commit that does so is signed by a member of "
-                f"{owner}.",
+            return self._unsigned(
+                new, (f"a member of {new.place.owner} over the commit that does it",)
             )
         text = "its commit was signed with a key that was compromised by then; it is not in force."
         self.ledger.note(new.path, text)
         return False
 
+    def _unsigned(self, new: Item[Any], waits: Sequence[str]) -> bool:
+        """What becomes of a modified file that lacks signatures: the site stops."""
+        missing = ", and of ".join(waits)
+        self._stall("signature", f"It modifies {new.path} without the signature of {missing}.")
+
     def _stall(self, reason: str, text: str) -> NoReturn:
-        commit = self.ledger.commits[-1]
-        raise StalledError(
-            reason,
-            f"The registry's commit {commit[:12]} is not accepted. {text} Nothing new starts until "
-            "a person has looked: ask the registry's admins.",
-            commit=commit,
-        )
-
-
-_DID = {
-    "A": "It adds",
-    "M": "It modifies",
-    "D": "It deletes",
-    "T": "It changes the type of",
-}
-_ONLY_ADD = (
-    "Only registry.yaml, owners' files, settings and associations may ever change, "
-    "and nothing is deleted."
-)
+        stall(self.ledger, reason, text)
 
 
 def _of_benchmark(path: str) -> bool:
     return path.startswith("benchmarks/")
-
-
-def _check_holder(place: Place, holder: Holder | None, key: str) -> Holder:
-    if holder is None:
-        raise SignatureError(f"its key {key} is of nobody who is in the registry then")
-    if holder.role != "member" or holder.by != place.by:
-        raise SignatureError(f"its key is that of {holder.by}, not of the member {place.by}")
-    if holder.key.state != "active":
-        raise SignatureError(f"the key of {place.by} was {holder.key.state} by then")
-    return holder
-
-
-def _check_statement(place: Place, statement: Statement, registry: str) -> None:
-    if statement.kind != "approval":
-        raise SignatureError("it is a statement of another kind")
-    if statement.registry != registry:
-        raise SignatureError(f"it is a statement of another registry, {statement.registry}")
-    if statement.by != place.by:
-        raise SignatureError(f"it is by {statement.by}, and its name says {place.by}")
-    if (statement.decision == "revoke") != place.revoke:
-        raise SignatureError(f"it says {statement.decision}, and its name does not")
-    name = place.subject.rpartition("/")[2]
-    if statement.subject != name:
-        raise SignatureError(f"it is over {statement.subject!r}, and lies beside {name!r}")
 
 
 def _file(place: Place, oid: str) -> File:
@@ -656,7 +487,7 @@ def walk(
         library=library,
         pinned=pinned,
         compromised=compromised,
-        verified=history.statements,
+        verified=history.verified,
     )
     for step in chain:
         again.take(step)
@@ -677,8 +508,8 @@ def _check_chain(chain: Sequence[str], pinned: Pinned | None, verified: str | No
         raise StalledError(
             "history",
             f"The commit {verified[:12]}, which this site verified last, is not on the "
-            f"first-parent chain of the registry's main any more (now {chain[-1][:12]}): main was "
-            "set back, rewritten, or replaced by a branch that main was merged into. Ask the registry's "
+            f"first-parent chain of the registry's main (now {chain[-1][:12]}): main was set back, "
+            "rewritten, or replaced by a branch that main was merged into. Ask the registry's "
             "admins to restore it.",
             commit=chain[-1],
         )

@@ -81,6 +81,7 @@ class AssociationState:
     missing: tuple[str, ...]
     signed: tuple[str, ...]
     reasons: tuple[str, ...]
+    by_settings: bool = False
 
     @property
     def path(self) -> str:
@@ -103,6 +104,15 @@ class AssociationState:
         return self.item.place.side or ""
 
     @property
+    def approval(self) -> str:
+        """Who approved it, as words for a person."""
+        number = self.item.manifest.spec.round
+        if self.by_settings:
+            return f"round {number}: by {', '.join(self.signed)}, and by the benchmark's settings"
+        by = ", ".join(self.signed) or "the forge's merge"
+        return f"round {number}: by {by}"
+
+    @property
     def sentence(self) -> str:
         """State and reason as words for a person."""
         if self.state == "pending":
@@ -112,7 +122,11 @@ class AssociationState:
 
 @dataclass(frozen=True)
 class ResultState:
-    """A result as it stands: `invalid` says why; `signed_by` is the site whose key holds."""
+    """A result as it stands: `invalid` says why; `signed_by` is the site whose key holds.
+
+    `index` is that of the chain's commit with which it came; `approvals` are its two associations,
+    each with the words that say who had approved it then.
+    """
 
     path: str
     answer: ResultAnswer
@@ -120,6 +134,7 @@ class ResultState:
     signed_by: str = ""
     key: str = ""
     index: int = -1
+    approvals: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass
@@ -229,6 +244,7 @@ class Ledger:
             active=settings is not None and settings.manifest.spec.active,
             component_digest=component.digest if component else None,
             dataset=component.manifest.spec if component and not models else None,
+            registry=self.spec.id,
         )
         if models and component and component.manifest.spec.role != "model":
             problems.append(f"{place.component} is a {component.manifest.spec.role}, not a model")
@@ -243,7 +259,7 @@ class Ledger:
         )
         signed = dict.fromkeys(one.by for one in signatures if one.decision == "approve")
         return AssociationState(
-            item, verdict.state, verdict.missing, tuple(signed), verdict.reasons
+            item, verdict.state, verdict.missing, tuple(signed), verdict.reasons, len(needs) == 1
         )
 
     # ------------------------------------------------------------------------- taking things in

@@ -33,7 +33,13 @@ def judge_result(
             problems.append(str(error).rstrip("."))
     problems += _association_problems(ledger, item)
     answer: ResultAnswer = "invalid" if problems else "valid"
-    return ResultState(item.path, answer, tuple(problems), signed_by, key, index)
+    approvals = () if problems else _approvals(ledger, item)
+    return ResultState(item.path, answer, tuple(problems), signed_by, key, index, approvals)
+
+
+def _approvals(ledger: Ledger, item: Item[kinds.Result]) -> tuple[tuple[str, str], ...]:
+    paths = association_paths(item.place)
+    return tuple((path, ledger.association_state(path).approval) for path in paths)
 
 
 def check_result_signature(

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from ..schemas.digests import run_key
 from ..schemas.manifests import (
     Association,
     BenchmarkSettingsSpec,
@@ -293,10 +294,13 @@ def pin_problems(
     active: bool,
     component_digest: str | None,
     dataset: DatasetSpec | None,
+    registry: str,
 ) -> list[str]:
-    """What of rule 4 does not hold: the benchmark is there and active, the pins are these bytes,
+    """What of rule 4 does not hold, a part of a sentence each.
 
-    a dataset was prepared with the benchmark's preparator, and the trial passed.
+    The benchmark is there and active, the pins are these bytes, a dataset was prepared with the
+    benchmark's preparator, and a trial with these digests passed: of a model on the benchmark's
+    demo dataset, of a dataset with the benchmark's reference model.
     """
     spec = association.spec
     if benchmark is None or benchmark_digest is None:
@@ -320,8 +324,25 @@ def pin_problems(
             else f"the dataset {component.ref} was prepared with other bytes of "
             f"{dataset.preparator.ref} than the benchmark's"
         )
-    if spec.trial.outcome != "passed":
-        found.append("its trial did not pass")
+    return found + _trial_problems(association, benchmark, registry)
+
+
+def _trial_problems(association: Association, benchmark: BenchmarkSpec, registry: str) -> list[str]:
+    spec, trial = association.spec, association.spec.trial
+    found = [] if trial.outcome == "passed" else ["its trial did not pass"]
+    if spec.dataset is None:
+        if trial.data != benchmark.demo_dataset.digest:
+            found.append("its trial was not on the benchmark's demo dataset")
+        return found
+    key = run_key(
+        registry=registry,
+        benchmark=spec.benchmark.digest,
+        dataset=spec.dataset.digest,
+        model=benchmark.reference_model.digest,
+        partial=False,
+    )
+    if trial.run_key != key:
+        found.append(f"its trial is not the reference model's run on it, {key[:16]}…")
     return found
 
 

@@ -151,10 +151,7 @@ class Library:
             self._documents[oid] = document
         if isinstance(document, InvalidDocumentError):
             raise _moved(document, place.path)
-        problems = place_problems(place, document.manifest)
-        if problems:
-            raise InvalidDocumentError(problems)
-        return Item(place, document.manifest, document.digest, document.data)
+        return _placed(place, document)
 
 
 def read_item(path: str, data: bytes) -> Item[Any]:
@@ -166,7 +163,11 @@ def read_item(path: str, data: bytes) -> Item[Any]:
     document = _load(path, data)
     if isinstance(document, InvalidDocumentError):
         raise document
-    problems = place_problems(place, document.manifest)
+    return _placed(place, document)
+
+
+def _placed(place: Place, document: "Document") -> Item[Any]:
+    problems = place_problems(place, document)
     if problems:
         raise InvalidDocumentError(problems)
     return Item(place, document.manifest, document.digest, document.data)
@@ -177,7 +178,7 @@ def _load(path: str, data: bytes) -> "Document | InvalidDocumentError":
 
     limit = classify(path).limit
     if len(data) > limit:
-        found = f"the file has more than {limit} bytes."
+        found = f"has more than {limit} bytes."
         return InvalidDocumentError([Problem(path, None, "", found, "Make it smaller.")])
     try:
         return documents.load(data, file=path)
@@ -193,15 +194,15 @@ def file_problem(place: Place, mode: str) -> Problem | None:
     """Why this is no file of a registry, whatever it says."""
     if mode != REGULAR:
         what = {
-            "120000": "it is a symbolic link",
-            "160000": "it is a submodule",
-            "100755": "it is executable",
-        }.get(mode, f"its mode is {mode}")
+            "120000": "is a symbolic link",
+            "160000": "is a submodule",
+            "100755": "is executable",
+        }.get(mode, f"has the mode {mode}")
         fix = f"A file of a registry is a plain file of mode {REGULAR}."
         return Problem(place.path, None, "", f"{what}.", fix)
     if place.kind == "other":
         fix = "Put each object where its kind and its name say; see the registry's README."
-        return Problem(place.path, None, "", "no object of a registry has this path.", fix)
+        return Problem(place.path, None, "", "is no path of an object of a registry.", fix)
     return None
 
 
@@ -216,18 +217,24 @@ _KIND_AT: dict[str, type[Any]] = {
 }
 
 
-def place_problems(place: Place, manifest: Any) -> list[Problem]:
+def place_problems(place: Place, document: "Document") -> list[Problem]:
     """Where a document does not say what its path says."""
+    manifest = document.manifest
     wanted = _KIND_AT.get(place.kind, kinds.Settings)
     if place.kind == "settings" and place.subject.startswith("benchmarks/"):
         wanted = kinds.BenchmarkSettings
     if not isinstance(manifest, wanted):
-        found = f"{type(manifest).__name__} stands where the path says {wanted.__name__}."
+        found = f"is {type(manifest).__name__}, and the path says {wanted.__name__}."
         return [Problem(place.path, None, "kind", found, "Move the file, or change its kind.")]
-    fields = _said(place, manifest)
     return [
-        Problem(place.path, None, name, f"it says {said!r}, the path {path!r}.", "Make them agree.")
-        for name, said, path in fields
+        Problem(
+            place.path,
+            document.parsed.line(tuple(name.split("."))),
+            name,
+            f"is {said!r}, and the path says {path!r}.",
+            "Make them agree.",
+        )
+        for name, said, path in _said(place, manifest)
         if said != path
     ] + _key_problems(place, manifest)
 
@@ -281,5 +288,5 @@ def first_number_problem(item: Item[Any]) -> Problem | None:
     if at == 1:
         return None
     name = "round" if item.place.kind == "association" else "serial"
-    found = f"a new file starts at {at}."
+    found = f"is {at} in a new file."
     return Problem(item.path, None, f"spec.{name}", found, "Write 1.")

@@ -319,6 +319,16 @@ class World:
             "benchmark": self.pin("benchmarks", benchmark),
             "model" if model else "dataset": self.pin("cubes" if model else "datasets", component),
         }
+        if not model:
+            reference = self.pin("cubes", benchmark.split("/")[0] + "/ref")
+            trial = run_key(
+                registry=self.id,
+                benchmark=pins["benchmark"]["digest"],
+                dataset=pins["dataset"]["digest"],
+                model=reference["digest"],
+                partial=False,
+            )
+            changes["trial"] = {"runKey": trial, **changes.get("trial", {})}
         data = documents.dump(association_manifest(number, **{**pins, **changes}))
         return paths.association_path(benchmark, "models" if model else "datasets", component), data
 
@@ -478,8 +488,6 @@ def association_manifest(number: int, **spec: Any) -> dict[str, Any]:
     trial: dict[str, Any] = {"medperf": "0.1.0", "engine": "sandbox", "outcome": "passed"}
     if "model" in spec:
         trial |= {"data": digest_of("demo"), "metrics": {"auc-edema": Decimal("0.901")}}
-    else:
-        trial |= {"runKey": hashlib.sha256(b"trial").hexdigest()}
     content = {"round": number, **spec}
     content["trial"] = {**trial, **spec.get("trial", {})}
     return {"apiVersion": API, "kind": "Association", "spec": content}
