@@ -11,7 +11,6 @@ import argparse
 import json
 import re
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -82,11 +81,12 @@ def _one_of_two(schema: dict[str, Any]) -> dict[str, Any]:
     return schema
 
 
-def stale(kinds: Mapping[Path, bytes] | None = None) -> list[Path]:
-    """The schema files that are missing or not as they would be written now."""
-    wanted = kinds or {schema_file(kind): schema_bytes(kind) for kind in KINDS}
+def stale() -> list[type[Any]]:
+    """The kinds whose schema file is missing or not as it would be written now."""
     return [
-        path for path, data in wanted.items() if not path.is_file() or path.read_bytes() != data
+        kind
+        for kind in KINDS
+        if not schema_file(kind).is_file() or schema_file(kind).read_bytes() != schema_bytes(kind)
     ]
 
 
@@ -96,10 +96,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--check", action="store_true", help="write nothing, fail if out of step")
     check = parser.parse_args(arguments).check
     outdated = stale()
-    for path in outdated:
+    for kind in outdated:
+        path = schema_file(kind)
         sys.stderr.write(f"{path.name} {'is not in step' if check else 'written'}\n")
         if not check:
-            kind = next(kind for kind in KINDS if schema_file(kind) == path)
             path.write_bytes(schema_bytes(kind))
     return 1 if check and outdated else 0
 

@@ -14,9 +14,9 @@ import yaml
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from medperf.schemas import yaml_subset
 from medperf.schemas.errors import InvalidDocumentError, Problem
 from medperf.schemas.yaml_subset import dump, field_name, parse
+from medperf.schemas.yaml_text import REFUSED as REFUSED_CHARACTERS
 
 VECTORS = Path(__file__).parent.parent / "vectors"
 
@@ -166,18 +166,18 @@ def anchor_bomb() -> bytes:
     ids=lambda data: f"{len(data)} bytes of {data[:4]!r}",
 )
 def test_bombs_and_junk_are_refused_quickly(data: bytes) -> None:
-    start = time.perf_counter()
+    start = time.process_time()
     problem_of(lambda: parse(data, file="f.yaml"))
-    assert time.perf_counter() - start < 0.5
+    assert time.process_time() - start < 0.5
 
 
 def test_a_manifest_is_read_in_well_under_a_millisecond() -> None:
     data = (VECTORS / "4ec7aeb55ce722e4.yaml").read_bytes()
     times = []
     for _ in range(50):
-        start = time.perf_counter()
+        start = time.process_time()
         parse(data, file="f.yaml")
-        times.append(time.perf_counter() - start)
+        times.append(time.process_time() - start)
     assert min(times) < 0.001
 
 
@@ -275,7 +275,7 @@ TEXTS = st.text(
     ),
     max_size=30,
 ).filter(
-    lambda text: not yaml_subset._REFUSED.search(text) and unicodedata.is_normalized("NFC", text)
+    lambda text: not REFUSED_CHARACTERS.search(text) and unicodedata.is_normalized("NFC", text)
 )
 KEYS = TEXTS.filter(lambda text: "\n" not in text and text != "<<")
 NUMBERS = st.integers(-(10**18) + 1, 10**18 - 1) | st.floats(allow_nan=False, allow_infinity=False)
