@@ -25,8 +25,15 @@ from .git_objects import (
     check_oid,
     write_objects,
 )
-from .git_process import Runner, load_git, neutral_environment, push_error, remote_address
-from .git_process import remote_error as _remote_error
+from .git_process import (
+    MissingRefError,
+    Runner,
+    load_git,
+    neutral_environment,
+    push_error,
+    remote_address,
+    remote_error,
+)
 
 if TYPE_CHECKING:
     from .keys import Signer
@@ -47,6 +54,12 @@ class Author:
 
     name: str
     email: str
+
+    @classmethod
+    def of(cls, party: str) -> Self:
+        """`owner/member` or `owner/site` as an author, with an address that leads nowhere."""
+        owner, _, name = party.partition("/")
+        return cls(party, f"{name}@{owner}.invalid")
 
 
 @dataclass(frozen=True)
@@ -174,6 +187,10 @@ class Repository:
         if old is not None:
             arguments.append(check_oid(old))
         self._runner.run(*arguments)
+
+    def point_head(self, ref: str) -> None:
+        """Let HEAD name `ref`, which a clone then starts with."""
+        self._runner.run("symbolic-ref", "HEAD", check_ref(ref))
 
     def tree(self, commit: str) -> dict[str, Entry]:
         """Every file of a commit (or a tree), by path."""
@@ -373,10 +390,11 @@ class Repository:
 
         No reference of ours moves, so several may do this at once.
         """
-        if self.remote_refs(url).get(check_ref(ref)) is None:
-            return None
         passing = f"refs/medperf/passing/{secrets.token_hex(8)}"
-        self.fetch(url, [f"+{ref}:{passing}"], prune=False)
+        try:
+            self.fetch(url, [f"+{check_ref(ref)}:{passing}"], prune=False)
+        except MissingRefError:
+            return None
         oid = self.resolve(passing)
         self.set_ref(passing, None)
         return oid
@@ -437,7 +455,7 @@ class Repository:
     def _network(self, action: str, url: str, *arguments: str) -> str:
         done = self._runner.run(*arguments, network=True, expect=range(256))
         if done.status:
-            raise _remote_error(url, action, done.err)
+            raise remote_error(url, action, done.err)
         return done.out.decode(errors="surrogateescape")
 
 

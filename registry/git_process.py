@@ -41,6 +41,10 @@ _SSH = "ssh -o BatchMode=yes -o ConnectTimeout=30 -o ServerAliveInterval=15"
 _SCP = re.compile(r"(?:[A-Za-z0-9._-]+@)?[A-Za-z0-9][A-Za-z0-9.-]*:(?!/)[^:]")
 
 
+class MissingRefError(RegistryError):
+    """The remote does not have the reference that was asked for."""
+
+
 @dataclass(frozen=True)
 class Done:
     """A Git command that ended: its exit status and what it wrote."""
@@ -207,6 +211,8 @@ def remote_address(url: str) -> str:
 def remote_error(url: str, action: str, err: str) -> RegistryError:
     """What a failed fetch or push means, and what to do about it."""
     said = err.lower()
+    if "couldn't find remote ref" in said:
+        return MissingRefError(f"Cannot {action} {url}. Git said: {_said(err)}")
     for words, advice in _ADVICE:
         if any(word in said for word in words):
             return RegistryError(f"Cannot {action} {url}: {advice} Git said: {_said(err)}")

@@ -117,8 +117,10 @@ def propose(
     branch has moved since.
     """
     ref = f"refs/heads/{check_branch(branch)}"
+    main = ""
 
     def build(base: str | None) -> str:
+        nonlocal main
         if expected_head is not None and base != expected_head:
             raise RegistryError(
                 f"The proposal {branch} has changed since you looked at it: look again."
@@ -140,7 +142,7 @@ def propose(
         raise RegistryError(f"The proposal {branch} could not be written.")
     title = message.strip().partition("\n")[0]
     address = (forge or forge_of(repo, url)).open(branch, head=head, title=title)
-    return _proposal(repo, branch, head, _main(repo, url), address)
+    return _proposal(repo, branch, head, main, address)
 
 
 def add_statements(
