@@ -19,7 +19,7 @@ decides what stalls; and where there is such a key, once more with it, which dec
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal, NoReturn
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeVar
 
 from ..schemas.errors import RegistryError, SignatureError, StalledError
 from . import rules
@@ -235,7 +235,7 @@ class History:
         if not self._by_member(item, oid, index):
             owner = item.place.owner
             text = f"the commit that adds it is not signed by a member of {owner}."
-            self.ledger.note(item.path, text, ignored=False)
+            self.ledger.note(item.path, text, "unsigned")
 
     def _by_member(self, item: Item[Any], oid: str, index: int) -> bool:
         """Whether a commit that brought this file is signed by a member of its owner."""
@@ -278,9 +278,7 @@ class History:
             ledger.accept_owner(new)
             ledger.pending.pop(new.path, None)
         if joined and not rules.has_living_key(old.manifest.spec):
-            ledger.note(
-                new.path, "reset by admins: no key of its members was active.", ignored=False
-            )
+            ledger.note(new.path, "reset by admins: no key of its members was active.", "reset")
 
     def _check_change(
         self, new: Item[Any], needs: Iterable[rules.Need], problems: Sequence[str] = ()
@@ -296,7 +294,7 @@ class History:
                 self._stall("signature", f"It modifies {new.path}, but {'; '.join(problems)}.")
             return self._unsigned(new, waits)
         text = "it was signed with a key that was compromised by then."
-        self.ledger.note(new.path, text, ignored=False)
+        self.ledger.note(new.path, text, "compromised")
         return False
 
     def _settle_owners(self, touched: set[str] | None = None) -> None:
@@ -446,6 +444,9 @@ def _withdrawn(state: ResultState, why: str) -> ResultState:
     return replace(state, answer="withdrawn", reasons=(why,))
 
 
+H = TypeVar("H", bound=History)
+
+
 def walk(
     repository: "Repository",
     tip: str,
@@ -453,7 +454,8 @@ def walk(
     library: Library | None = None,
     pinned: Pinned | None = None,
     verified: str | None = None,
-) -> History:
+    maker: type[H] = History,  # type: ignore[assignment]  # mypy knows no default of a TypeVar
+) -> H:
     """The judged history from the root commit up to `tip`; a StalledError where a site must stop.
 
     `verified` is the commit that the site verified last: it must be on the chain.
@@ -472,7 +474,7 @@ def walk(
         for change in step.changes
         if change.mode == REGULAR and change.status in "AM" and classify(change.path).governed
     )
-    history = History(repository, chain, library=library, pinned=pinned)
+    history = maker(repository, chain, library=library, pinned=pinned)
     for step in chain:
         history.take(step)
     ledger = history.ledger
@@ -481,7 +483,7 @@ def walk(
     compromised = compromised_since(ledger.owners.values(), ledger.index_of)
     if not compromised:
         return history
-    again = History(
+    again = maker(
         repository,
         chain,
         library=library,

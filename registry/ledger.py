@@ -19,6 +19,7 @@ from .paths import Place, benchmark_path, cube_path, dataset_path, settings_path
 from .public_keys import fingerprint
 from .snapshot import Item
 
+NoteKind = Literal["ignored", "unsigned", "reset", "compromised"]
 ResultAnswer = Literal["valid", "invalid", "withdrawn"]
 Role = Literal["member", "site"]
 
@@ -61,12 +62,16 @@ class File:
 
 @dataclass(frozen=True)
 class Note:
-    """Something that a person should see: a file that is ignored, or one that is odd but used."""
+    """Something that a person should see: a file that is ignored, or one that is odd but used.
+
+    `unsigned`: a cube, a dataset or its settings that no member of the owner has signed; `reset`:
+    an owner whose keys the admins replaced; `compromised`: a change by a key that was.
+    """
 
     path: str
     commit: str
     text: str
-    ignored: bool = True
+    kind: NoteKind = "ignored"
 
     def __str__(self) -> str:
         return f"{self.path}: {self.text}"
@@ -264,9 +269,9 @@ class Ledger:
 
     # ------------------------------------------------------------------------- taking things in
 
-    def note(self, path: str, text: str, *, ignored: bool = True) -> None:
+    def note(self, path: str, text: str, kind: NoteKind = "ignored") -> None:
         """Remember something that a person should see, at the commit that is being taken in."""
-        self.notes.append(Note(path, self.commits[-1], text, ignored))
+        self.notes.append(Note(path, self.commits[-1], text, kind))
 
     def count(self, what: str) -> None:
         """Count one more thing that was checked."""

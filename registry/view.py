@@ -11,7 +11,6 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from ..schemas import manifests as kinds
-from ..schemas.errors import RegistryError, StalledError
 from ..schemas.names import resolve
 from . import rules
 from .history import History, Pinned, walk
@@ -28,12 +27,10 @@ __all__ = [
     "Holder",
     "Note",
     "Pinned",
-    "Report",
     "ResultState",
     "Run",
     "View",
     "open_view",
-    "verify_registry",
 ]
 
 
@@ -223,53 +220,3 @@ def open_view(
     """
     history: History = walk(repository, tip, library=library, pinned=pinned, verified=verified)
     return View(tip, history.ledger)
-
-
-@dataclass(frozen=True)
-class Report:
-    """What verifying a whole registry found: how much was checked, and what is not in order."""
-
-    tip: str
-    root: str
-    commits: int
-    statements: int
-    results: int
-    valid_results: int
-    stalled: str
-    problems: tuple[str, ...]
-    notes: tuple[Note, ...]
-    pending: Mapping[str, tuple[str, ...]]
-
-    @property
-    def accepted(self) -> bool:
-        """Whether the history holds and every result is valid or withdrawn."""
-        return not self.stalled and not self.problems
-
-
-def verify_registry(repository: "Repository", tip: str, pinned: Pinned | None = None) -> Report:
-    """Every commit, statement and result of a registry, checked; a stall is told, not raised."""
-    try:
-        view = open_view(repository, tip, pinned=pinned)
-    except StalledError as error:
-        return Report(tip, "", 0, 0, 0, 0, str(error), (str(error),), (), {})
-    except RegistryError as error:
-        return Report(tip, "", 0, 0, 0, 0, str(error), (str(error),), (), {})
-    ledger = view.ledger
-    invalid = [
-        f"{state.path}: {'; '.join(state.reasons)}"
-        for state in ledger.results.values()
-        if state.answer == "invalid"
-    ]
-    valid = sum(state.answer == "valid" for state in ledger.results.values())
-    return Report(
-        tip,
-        ledger.commits[0],
-        len(ledger.commits),
-        ledger.checked.get("statements", 0),
-        len(ledger.results),
-        valid,
-        "",
-        tuple(invalid),
-        view.notes,
-        view.pending,
-    )

@@ -1,0 +1,347 @@
+"""Whether a proposal may be merged (design §4): valid, waits for signatures, or failed.
+
+1. What it changes: from where it left main (the merge base) to its head.
+2. The form of each change, and of all together: additions and the four modifications, modes, paths,
+   one kind of proposal, nothing that main has changed meanwhile.
+3. It is merged in thought, and judged by the very code that judges the history at a site: what
+   would stall a site, or be ignored there, fails here; what lacks signatures waits.
+4. What its documents say of each other, with file, line and field.
+
+Policy is read from main, never from the proposal: that is rule 1's first parent.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from ..schemas.errors import InvalidDocumentError, Problem, RegistryError, StalledError
+from . import rules
+from .git import Change, Step
+from .history import History, walk
+from .keys import commit_signer
+from .paths import GOVERNED, Place, benchmark_path, clashes, classify, result_signature_path
+from .proposal_kind import MOST_RESULTS, ProposalKind, proposal_kind
+from .public_keys import fingerprint
+from .references import reference_problems
+from .snapshot import REGULAR, Item, Library, Snapshot, file_problem, read_item
+
+if TYPE_CHECKING:
+    from .git import Repository
+
+__all__ = ["Verdict", "validate", "validate_files", "validate_tree"]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The answer about a proposal: `waits_for` says whose signature, `problems` what is wrong."""
+
+    answer: Literal["valid", "waits", "failed"]
+    kind: ProposalKind
+    changes: tuple[Change, ...]
+    problems: tuple[Problem, ...] = ()
+    waits_for: tuple[str, ...] = ()
+    base: str = ""
+    head: str = ""
+
+    @property
+    def sentence(self) -> str:
+        """The answer as words for a person."""
+        if self.answer == "valid":
+            return f"valid ({self.kind})"
+        if self.answer == "waits":
+            return f"waits ({self.kind}): for " + "; for ".join(self.waits_for)
+        return "failed:\n" + "\n".join(str(problem) for problem in self.problems)
+
+
+class _Trial(History):
+    """A history in which the proposal is the newest commit: missing signatures are collected."""
+
+    waits: dict[str, tuple[str, ...]]
+
+    def _unsigned(self, new: Item[Any], waits: Sequence[str]) -> bool:
+        self.waits[new.path] = tuple(waits)
+        return True
+
+
+def validate(
+    repository: "Repository", base: str, head: str, *, library: Library | None = None
+) -> Verdict:
+    """The verdict on merging `head` into `base`, which is main's tip.
+
+    A StalledError if main itself is not in order: then nothing can be judged by it.
+    """
+    library = library or Library(repository)
+    fork = repository.merge_base(base, head)
+    if fork is None:
+        raise RegistryError(f"{head[:12]} has no history in common with main: start from main.")
+    tree = repository.tree(base)
+    changes = tuple(
+        change
+        for change in repository.diff(fork, head)
+        if change.status == "D"
+        or change.path not in tree
+        or (tree[change.path].oid, tree[change.path].mode) != (change.oid, change.mode)
+    )
+    places = [classify(change.path) for change in changes]
+    kind = proposal_kind(places, frozenset(one.path for one in changes if one.status == "A"))
+    problems = [
+        *_form_problems(changes, places, kind),
+        *_meanwhile(changes, {path: entry.oid for path, entry in tree.items()}),
+        *_clash_problems(changes, tree),
+    ]
+    if problems:
+        return Verdict("failed", kind, changes, tuple(problems), (), base, head)
+    history = walk(repository, base, library=library, maker=_Trial)
+    assert isinstance(history, _Trial)  # noqa: S101  (that is what `maker` makes)
+    problems, waits = _merged_in_thought(repository, history, base, head, changes)
+    if any(not place.governed for place in places):
+        waits += _admins_files(repository, history, head)
+    waits = tuple(dict.fromkeys(waits))
+    answer: Literal["valid", "waits", "failed"] = "waits" if waits else "valid"
+    if problems:
+        answer = "failed"
+    return Verdict(answer, kind, changes, tuple(problems), waits, base, head)
+
+
+# ------------------------------------------------------------------------- 2. form
+
+
+def _form_problems(
+    changes: Sequence[Change], places: Sequence[Place], kind: ProposalKind
+) -> Iterator[Problem]:
+    broken = [
+        problem
+        for change, place in zip(changes, places, strict=True)
+        for problem in _change_problems(change, place)
+    ]
+    yield from broken
+    if kind == "mixed" and not broken:
+        fix = (
+            "A proposal is one of: new objects of one owner, one association, one benchmark, "
+            "one settings file, one owner, the registry, results, or statements. Split it."
+        )
+        paths = ", ".join(change.path for change in changes[:5])
+        yield Problem(changes[0].path, None, "", f"is mixed with others: {paths}.", fix)
+    results = [place for place in places if place.kind == "result"]
+    if kind == "results":
+        sites = {place.dataset.partition("/")[0] for place in results}
+        if len(sites) > 1:
+            found = f"is one of results of {len(sites)} owners."
+            yield Problem(results[0].path, None, "", found, "Propose the results of one site.")
+        if len(results) > MOST_RESULTS:
+            found = f"is one of {len(results)} results."
+            fix = f"Propose at most {MOST_RESULTS} at once."
+            yield Problem(results[0].path, None, "", found, fix)
+    there = {change.path for change in changes}
+    for place in results:
+        if result_signature_path(place.path) not in there:
+            fix = f"Add {result_signature_path(place.path).rpartition('/')[2]}."
+            yield Problem(place.path, None, "", "comes without its site's signature.", fix)
+
+
+def _change_problems(change: Change, place: Place) -> Iterator[Problem]:
+    if not place.governed:
+        if change.status != "D" and change.mode in ("120000", "160000"):
+            found = "is a symbolic link." if change.mode == "120000" else "is a submodule."
+            yield Problem(change.path, None, "", found, "Propose plain files only.")
+        return
+    if change.status == "D":
+        fix = "Nothing is deleted or renamed; restore it, and add a new object instead."
+        yield Problem(change.path, None, "", "is deleted.", fix)
+        return
+    wrong = file_problem(place, change.mode)
+    if wrong is not None:
+        yield wrong
+    elif change.status == "T" or (change.status == "M" and not place.modifiable):
+        fix = "A merged file never changes; restore it, and add a new object with a new name."
+        yield Problem(change.path, None, "", f"is modified: a {place.kind} is add-only.", fix)
+    elif change.status == "M" and change.old_mode != change.mode:
+        yield Problem(change.path, None, "", "has another mode than before.", "Restore it.")
+
+
+def _meanwhile(changes: Sequence[Change], main: dict[str, str]) -> Iterator[Problem]:
+    """What main has by now where the proposal left another thing, or nothing."""
+    for change in changes:
+        now = main.get(change.path)
+        if change.status == "A" and now is not None:
+            fix = "Choose another name, or leave it out."
+            yield Problem(change.path, None, "", "is on main already, with other bytes.", fix)
+        elif change.status in "MT" and now != change.old_oid:
+            fix = "Take the newest main and make the change anew."
+            yield Problem(change.path, None, "", "was changed on main meanwhile.", fix)
+
+
+def _clash_problems(changes: Sequence[Change], main: Iterable[str]) -> Iterator[Problem]:
+    new = {change.path for change in changes if change.status == "A"}
+    for group in clashes({*main, *new}):
+        mine = sorted(path for path in group if any(_below(one, path) for one in new))
+        if mine:
+            other = next(path for path in group if path != mine[0])
+            fix = "Some file systems cannot tell them apart: choose another name."
+            yield Problem(mine[0], None, "", f"is like {other} but for case.", fix)
+
+
+def _below(path: str, folder: str) -> bool:
+    return path == folder or path.startswith(f"{folder}/")
+
+
+# ------------------------------------------------------- 3. the merge, in thought
+
+
+def _merged_in_thought(
+    repository: "Repository", history: _Trial, base: str, head: str, changes: tuple[Change, ...]
+) -> tuple[list[Problem], tuple[str, ...]]:
+    ledger = history.ledger
+    step = Step(head, (base, head), "", changes)
+    chain = [*repository.first_parents(base), step]
+    history.use_chain(chain)
+    history.library.prepare(change.oid for change in changes if change.mode == REGULAR)
+    broken = list(_documents(history.library, changes))
+    if broken:
+        return broken, ()
+    before, history.waits = len(ledger.notes), {}
+    try:
+        history.take(step)
+    except StalledError as error:
+        words = str(error).partition("is not accepted. ")[2].partition(" Nothing new")[0]
+        place = next((one.path for one in changes if one.path in words), changes[0].path)
+        return [Problem(place, None, "", f"cannot be merged: {words}", "")], ()
+    paths = frozenset(change.path for change in changes)
+    problems = [
+        Problem(note.path, None, "", _sentence(note.text), "")
+        for note in ledger.notes[before:]
+        if note.kind == "ignored"
+    ]
+    waits = [wait for waits in history.waits.values() for wait in waits]
+    waits += [
+        f"{note.path.rpartition('/')[2]}: a member of {classify(note.path).owner} who signs the "
+        "commit that adds it"
+        for note in ledger.notes[before:]
+        if note.kind == "unsigned"
+    ]
+    snapshot = Snapshot.of(head, (file.item for file in ledger.files.values() if file.item))
+    problems += reference_problems(snapshot, paths)
+    waits += _pending(history, paths)
+    problems += _results(history, paths)
+    return problems, tuple(waits)
+
+
+def _admins_files(repository: "Repository", history: History, head: str) -> tuple[str, ...]:
+    """Workflows and the like are the admins': one of them has signed the proposal's head."""
+    ledger = history.ledger
+    key = commit_signer(repository.commit_bytes(head))
+    holder = ledger.holder(fingerprint(key)) if key else None
+    if ledger.believed or (holder and holder.role == "member" and ledger.is_admin(holder.by)):
+        return ()
+    return ("an admin who signs the commit, since it changes files of the registry itself",)
+
+
+def _documents(library: Library, changes: Iterable[Change]) -> Iterator[Problem]:
+    """Problems of the documents by themselves, with their lines."""
+    for change in changes:
+        place = classify(change.path)
+        if place.governed and place.kind not in ("statement", "other"):
+            try:
+                library.item(place, change.oid)
+            except InvalidDocumentError as error:
+                yield from error.problems
+
+
+def _pending(history: History, paths: frozenset[str]) -> list[str]:
+    """Whose signatures the new owners, benchmarks and associations wait for."""
+    ledger = history.ledger
+    waits: list[str] = []
+    for path in sorted(paths):
+        item = ledger.item(path)
+        if path in ledger.pending and item is not None:
+            absent = ledger.benchmark_problems(item) if path.startswith("benchmarks/") else ()
+            waits += [wait for wait in ledger.pending[path] if wait not in absent]
+        if item is None or item.place.kind != "association":
+            continue
+        state = ledger.association_state(path)
+        if item.place.ref in ledger.benchmarks or ledger.believed:
+            waits += state.missing if state.state != "revoked" else ()
+            continue
+        settings = ledger.first_settings(classify(benchmark_path(item.place.ref)))
+        if settings is not None:
+            owner = item.place.component.partition("/")[0]
+            part = item.place.side or "models"
+            needs = rules.needs_of_association(
+                item.place.ref, owner, settings.manifest.spec, part=part
+            )
+            over = rules.missing(needs, ledger.signatures(path))
+            waits += [f"{one} (over its reference association)" for one in over]
+    return waits
+
+
+def _results(history: History, paths: frozenset[str]) -> Iterator[Problem]:
+    for path in sorted(paths):
+        state = history.ledger.results.get(path)
+        if state is not None and state.answer == "invalid":
+            for reason in state.reasons:
+                yield Problem(path, None, "", f"is not valid: {reason}.", "")
+
+
+def _sentence(text: str) -> str:
+    return "does not count: " + (text if text.endswith((".", "!", "?")) else f"{text}.")
+
+
+# --------------------------------------------------------- whole trees and work trees
+
+
+def validate_tree(repository: "Repository", commit: str) -> list[Problem]:
+    """What is wrong with the documents of one commit, without asking how they came there."""
+    tree = repository.tree(commit)
+    snapshot = Snapshot.read(repository, commit)
+    found = [*snapshot.problems, *reference_problems(snapshot)]
+    found += [
+        Problem(group[0], None, "", f"is like {group[1]} but for case.", "Choose another name.")
+        for group in clashes(tree)
+    ]
+    return sorted(found, key=_order)
+
+
+def validate_files(root: Path) -> list[Problem]:
+    """What is wrong with the documents in a work tree: for the pre-commit hook, without history."""
+    items: list[Item[Any]] = []
+    found: list[Problem] = []
+    paths: list[str] = []
+    for path in _governed_files(root):
+        place = classify(path)
+        paths.append(path)
+        file = root / path
+        if file.is_symlink() or not file.is_file():
+            wrong = file_problem(place, "120000")
+            found += [wrong] if wrong else []
+            continue
+        if place.kind == "statement":
+            continue
+        try:
+            with file.open("rb") as opened:
+                data = opened.read(place.limit + 1)
+            items.append(read_item(path, data))
+        except InvalidDocumentError as error:
+            found += error.problems
+    snapshot = Snapshot.of("", items)
+    found += reference_problems(snapshot)
+    for group in clashes(paths):
+        found.append(Problem(group[0], None, "", f"is like {group[1]} but for case.", "Rename it."))
+    return sorted(found, key=_order)
+
+
+def _governed_files(root: Path) -> list[str]:
+    found = [path.name for path in root.glob("registry.*") if classify(path.name).governed]
+    for folder in GOVERNED:
+        top = root / folder
+        if top.is_symlink():
+            found.append(folder + "/")
+            continue
+        for path in top.rglob("*"):
+            if path.is_symlink() or not path.is_dir():
+                found.append(path.relative_to(root).as_posix())
+    return sorted(found)
+
+
+def _order(problem: Problem) -> tuple[str, int]:
+    return problem.file, problem.line or 0
