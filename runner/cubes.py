@@ -29,6 +29,9 @@ from . import container_config, mlcube_format
 from .engines.protocol import Engine, Limits, LocalImage, Mount, Outcome, Task
 from .task_spec import ALL_GPUS, PARAMETERS_KEY, PARAMETERS_NAME, Slot, TaskSpec, check_tasks
 
+MAIN = "output_path"
+"""The output that says that a task has done its work: moved last, and not at all if empty."""
+
 UNITS = {"Ki": 1 << 10, "Mi": 1 << 20, "Gi": 1 << 30}
 
 
@@ -164,9 +167,9 @@ def run_task(
     )
     whole = outcome.reason == "done"
     if whole or (keep_failed and outcome.reason in ("exit", "timeout", "memory")):
-        main = outputs.get("output_path")  # goes last: where it stands, the others stand too
-        for staged, target in sorted(call.staged.items(), key=lambda move: move[1] == main):
-            _move(staged, target)
+        for key, staged in sorted(call.staged.items(), key=lambda output: output[0] == MAIN):
+            if key != MAIN or not _is_empty(staged):
+                _move(staged, outputs[key])
         if whole:
             shutil.rmtree(work)
     return outcome
@@ -174,12 +177,12 @@ def run_task(
 
 @dataclass(frozen=True)
 class _Call:
-    """How a task is called, and which staged output goes where."""
+    """How a task is called, and where what it writes is staged, by key."""
 
     entrypoint: tuple[str, ...] | None
     arguments: tuple[str, ...]
     mounts: tuple[Mount, ...]
-    staged: Mapping[Path, Path]
+    staged: Mapping[str, Path]
 
 
 def _call(
@@ -191,7 +194,7 @@ def _call(
 ) -> _Call:
     mounts: list[Mount] = []
     options: list[str] = []
-    staged: dict[Path, Path] = {}
+    staged: dict[str, Path] = {}
     for slot in spec.inputs:
         source = _source(ready, slot, inputs)
         if source is None:
@@ -207,7 +210,7 @@ def _call(
         mount, path, result = _output_mount(slot, folder, len(mounts))
         mounts.append(mount)
         options.append(f"--{slot.key}={path}")
-        staged[result] = outputs[slot.key]
+        staged[slot.key] = result
     entrypoint, arguments = spec.entrypoint, spec.arguments
     if ready.image.engine == "sandbox":
         entrypoint, arguments = None, (spec.name,)
@@ -280,6 +283,10 @@ def _output_mount(slot: Slot, folder: Path, number: int) -> tuple[Mount, str, Pa
         name = PurePosixPath(slot.path).name
         return Mount(folder, home, writable=True), f"{home}/{name}", folder / name
     return Mount(folder, home, writable=True), home, folder
+
+
+def _is_empty(staged: Path) -> bool:
+    return staged.is_dir() and not any(staged.iterdir())
 
 
 def _move(staged: Path, target: Path) -> None:

@@ -169,8 +169,8 @@ def infer(
         into,
         partial=partial,
     )
-    if not target.is_dir() or not any(target.iterdir()):
-        raise _failure(ready, "infer", "output", "it has written no predictions", outcome)
+    if not target.is_dir():
+        raise _failure(ready, "infer", "output", "It has written no predictions.", outcome)
     return target, outcome
 
 
@@ -212,27 +212,22 @@ def _run(
 
 
 def _how(outcome: Outcome) -> str:
-    words = {
-        "exit": f"it ended with status {outcome.exit}",
-        "timeout": f"it was stopped after {outcome.seconds:.0f} s, its time limit",
-        "memory": "it ran out of memory",
-        "output": "its output was refused",
-        "interrupted": "it was interrupted",
-    }
-    how = words.get(outcome.reason, outcome.reason)
-    return f"{how} ({outcome.detail.rstrip('.')})" if outcome.detail else how
+    if outcome.detail:
+        return outcome.detail
+    status = "" if outcome.exit is None else f", status {outcome.exit}"
+    return f"It ended by {outcome.reason}{status}."
 
 
 def _failure(ready: ReadyCube, task: str, reason: str, how: str, outcome: Outcome) -> TaskError:
     return TaskError(
         reason,
-        f"The task {task} of {ready.name} failed: {how}. Its log has more.",
+        f"The task {task} of {ready.name} failed. {how} Its log has more.",
         log_tail=outcome.log_tail,
     )
 
 
 def _check_prepared(ready: ReadyCube, into: Path) -> None:
-    if not into.joinpath("data").is_dir() or not any(into.joinpath("data").iterdir()):
+    if not into.joinpath("data").is_dir():
         raise TaskError(
             "output",
             f"The task prepare of {ready.name} ended well but wrote no data. Look at its log, and "

@@ -308,7 +308,7 @@ def test_roles_ask_for_their_tasks_parameters_and_files() -> None:
         check_role(read_cube(cube()), "preparator")
     with pytest.raises(CubeError, match=r"tasks\.infer takes parameters_file"):
         check_role(read_cube(cube(files={"mlcube.yaml": MLCUBE})), "model")
-    with pytest.raises(CubeError, match=r"tasks\.infer takes weights from the additional files"):
+    with pytest.raises(CubeError, match=r"tasks\.infer takes more from the additional files"):
         check_role(read_cube(cube(additional_files=None)), "model")
 
 
