@@ -30,9 +30,9 @@ Found = Iterator[tuple[str, str | None]]
 """Pairs of an attempt and what got through (None: nothing)."""
 
 
-def _got_through(action: Callable[[], object]) -> str | None:
+def _got_through(action: Callable[..., object], *arguments: object) -> str | None:
     try:
-        result = action()
+        result = action(*arguments)
     except (OSError, ValueError, EOFError):
         return None
     return f"it worked ({result!r})"[:200]
@@ -51,7 +51,7 @@ def network(expect: dict[str, Any]) -> Found:
     for host, port in expect["listeners"]:
         yield (
             f"connect to {host}",
-            _got_through(lambda host=host, port=port: _connect(socket.AF_INET, (host, port))),
+            _got_through(_connect, socket.AF_INET, (host, port)),
         )
     datagram = socket.SOCK_DGRAM
     yield (
@@ -132,15 +132,13 @@ def host(expect: dict[str, Any]) -> Found:
         "/etc/ssh",
         "/etc/krb5.conf",
     ):
-        yield f"list {path}", _got_through(lambda path=path: _content(path))
+        yield f"list {path}", _got_through(_content, path)
     devices = [
         str(path)
         for path in Path("/dev").rglob("*")
         if _is(path, stat.S_ISBLK) or path.name in ("mem", "kmsg", "fuse", "kvm", "vsock")
     ]
-    opened = [
-        path for path in devices if _got_through(lambda path=path: os.open(path, os.O_RDONLY))
-    ]
+    opened = [path for path in devices if _got_through(os.open, path, os.O_RDONLY)]
     yield "open a device of the host", ", ".join(opened) or None
     yield "make a device", _got_through(lambda: os.mknod(_OUTPUT / "d", 0o600 | stat.S_IFBLK, 1))
     descriptors = []
@@ -230,7 +228,7 @@ def _clone() -> str | None:
     number = {"x86_64": 56, "aarch64": 220}.get(platform.machine())
     if number is None:
         return None
-    child = _libc.syscall(number, 0x1000_0000 | signal.SIGCHLD, 0, 0, 0, 0)
+    child: int = _libc.syscall(number, 0x1000_0000 | signal.SIGCHLD, 0, 0, 0, 0)
     if child == 0:
         os._exit(0)
     if child > 0:
@@ -241,8 +239,8 @@ def _clone() -> str | None:
 
 def nested(_: dict[str, Any]) -> Found:
     """A user namespace through clone3, whose flags a filter cannot see."""
-    child = os.fork()
-    if child == 0:
+    first = os.fork()
+    if first == 0:
         arguments = struct.pack("<11Q", 0x1000_0000, 0, 0, 0, signal.SIGCHLD, 0, 0, 0, 0, 0, 0)
         made = _libc.syscall(435, arguments, len(arguments))
         if made == 0:
@@ -250,7 +248,7 @@ def nested(_: dict[str, Any]) -> Found:
         if made > 0:
             os.waitpid(made, 0)
         os._exit(0 if made > 0 else 1)
-    _, status = os.waitpid(child, 0)
+    _, status = os.waitpid(first, 0)
     yield "make a user namespace by clone3", "it worked" if status == 0 else None
 
 
@@ -260,7 +258,7 @@ def root_file_system(expect: dict[str, Any]) -> Found:
         for path in ("/", "/usr", "/etc", "/var", "/opt", "/bin", "/lib", "/root", "/cube", "/dev"):
             if Path(path).is_dir() and (path != "/dev" or expect["dev"]):
                 name = Path(path, "canary-was-here")
-                yield f"write below {path}", _got_through(lambda name=name: name.touch())
+                yield f"write below {path}", _got_through(name.touch)
     yield "write /etc/passwd", _got_through(lambda: os.open("/etc/passwd", os.O_WRONLY))
 
 
@@ -276,7 +274,7 @@ def kernel_settings(_: dict[str, Any]) -> Found:
         "/sys/fs/cgroup/memory/cgroup.procs",
         "/sys/fs/cgroup/memory/release_agent",
     ):
-        yield f"open {path} for writing", _got_through(lambda path=path: os.open(path, os.O_WRONLY))
+        yield f"open {path} for writing", _got_through(os.open, path, os.O_WRONLY)
 
 
 def keyring(_: dict[str, Any]) -> Found:

@@ -281,12 +281,13 @@ def main(plan: dict[str, Any]) -> dict[str, Any]:
         return {"error": f"the run could not be prepared: {error}"}
     try:
         if plan["disk"]:
-            _prepare_disk(plan["disk"])
+            prepare_disk(plan["disk"])
     except OSError as error:
         return {"error": f"no sized file system could be made: {error}", "step": "disk"}
     ended = _run_task(plan)
     try:
-        _collect(plan, ended)
+        if plan["disk"]:
+            collect(plan["disk"], ended)
     except Refused as error:
         ended["refused"] = str(error)
     except OSError as error:
@@ -325,7 +326,8 @@ def first_closed(root: Path) -> Path | None:
     return None
 
 
-def _prepare_disk(disk: dict[str, Any]) -> None:
+def prepare_disk(disk: dict[str, Any]) -> None:
+    """Make and mount the sized file system, with an empty place for each output."""
     folder, uid, gid = Path(disk["folder"]), disk["uid"], disk["gid"]
     mount_disk(
         Path(disk["image"]), folder, size=disk["bytes"], files=disk["files"], uid=uid, gid=gid
@@ -432,10 +434,8 @@ def _become(plan: dict[str, Any], argv: list[str], *, keep: tuple[int, ...]) -> 
     os._exit(1)
 
 
-def _collect(plan: dict[str, Any], ended: dict[str, Any]) -> None:
-    disk = plan["disk"]
-    if not disk:
-        return
+def collect(disk: dict[str, Any], ended: dict[str, Any]) -> None:
+    """Copy the outputs to the caller's folder; raises Refused if they are not plain files."""
     folder, target = Path(disk["folder"]), Path(disk["collect"])
     ended["full"] = is_full(folder)
     bounds = {"most_bytes": disk["bytes"], "most_files": disk["files"]}

@@ -1,0 +1,158 @@
+"""A stranger's `docker save` archive: looked at before the daemon reads a byte of it.
+
+`docker load` moves local tags to whatever the archive says, so names are taken out on the way: what
+is loaded has an id and nothing else. One image, plain members, bounded sizes; no extraction here.
+"""
+
+import contextlib
+import hashlib
+import json
+import tarfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from ...schemas.errors import EngineError
+
+_MANIFEST_LIMIT = 1 << 20
+_CONFIG_LIMIT = 8 << 20
+_MEMBERS = 10_000
+_PIECE = 1 << 20
+_BLOCK = tarfile.BLOCKSIZE
+
+
+@dataclass(frozen=True)
+class ArchivedImage:
+    """What an archive says of its one image: id (sha256 of its configuration), and its platform."""
+
+    identity: str
+    platform: str
+
+
+def is_docker_archive(path: Path) -> bool:
+    """Whether a file is a tar, packed or not, with a manifest.json."""
+    try:
+        with tarfile.open(path) as tar:
+            return any(member.name == "manifest.json" for member in tar)
+    except (tarfile.TarError, OSError, EOFError):
+        return False
+
+
+def look(path: Path) -> ArchivedImage:
+    """What the archive holds; an EngineError says what is wrong with it."""
+    with _opened(path) as tar:
+        members = {member.name: member for member in _members(tar)}
+        manifests = _json(tar, members, "manifest.json", _MANIFEST_LIMIT)
+        if not isinstance(manifests, list) or len(manifests) != 1:
+            raise EngineError("The image archive does not hold exactly one image: save one alone.")
+        entry = manifests[0]
+        if not isinstance(entry, dict) or not isinstance(entry.get("Config"), str):
+            raise EngineError("The image archive's manifest.json does not name a configuration.")
+        for name in [entry["Config"], *(entry.get("Layers") or [])]:
+            if name not in members:
+                raise EngineError("The image archive lacks a file that its manifest.json names.")
+        data = _bytes(tar, members, entry["Config"], _CONFIG_LIMIT)
+        try:
+            config = json.loads(data)
+            platform = f"{config['os']}/{config['architecture']}"
+        except (ValueError, KeyError, TypeError) as error:
+            raise EngineError("The image archive's configuration cannot be read.") from error
+    return ArchivedImage("sha256:" + hashlib.sha256(data).hexdigest(), platform)
+
+
+def without_names(path: Path) -> Iterator[bytes]:
+    """The archive again as an uncompressed tar, without any name that a daemon would set."""
+    with _opened(path) as tar:
+        for member in _members(tar):
+            if member.name == "repositories":
+                continue
+            if member.name in ("manifest.json", "index.json"):
+                data = _bytes(tar, {member.name: member}, member.name, _MANIFEST_LIMIT)
+                yield from _file(member.name, _nameless(member.name, data))
+                continue
+            yield member.tobuf(tarfile.PAX_FORMAT)
+            if member.isreg():
+                yield from _content(tar, member)
+    yield b"\0" * (2 * _BLOCK)
+
+
+def _nameless(name: str, data: bytes) -> bytes:
+    value = json.loads(data)
+    if name == "manifest.json":
+        for entry in value:
+            entry["RepoTags"] = None
+    else:
+        for entry in value.get("manifests", []):
+            entry.pop("annotations", None)
+    return json.dumps(value).encode()
+
+
+def _file(name: str, data: bytes) -> Iterator[bytes]:
+    header = tarfile.TarInfo(name)
+    header.size = len(data)
+    header.mode = 0o644
+    yield header.tobuf(tarfile.PAX_FORMAT)
+    yield data + b"\0" * (-len(data) % _BLOCK)
+
+
+def _content(tar: tarfile.TarFile, member: tarfile.TarInfo) -> Iterator[bytes]:
+    source = tar.extractfile(member)
+    if source is None:
+        return
+    with source:
+        while piece := source.read(_PIECE):
+            yield piece
+    yield b"\0" * (-member.size % _BLOCK)
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[tarfile.TarFile]:
+    try:
+        with tarfile.open(path) as tar:
+            yield tar
+    except (tarfile.TarError, EOFError, ValueError, RecursionError) as error:
+        raise EngineError(f"The image archive cannot be read: {error}.") from error
+    except OSError as error:
+        raise EngineError(f"The image archive cannot be read: {error.strerror}.") from error
+
+
+def _members(tar: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
+    """Members with harmless names and kinds; links inside are how Docker shares layers."""
+    seen = set()
+    for number, member in enumerate(tar):
+        path = PurePosixPath(member.name)
+        if path.is_absolute() or ".." in path.parts or "\0" in member.name:
+            raise EngineError("The image archive has a member whose name leads out of it.")
+        if member.issym():
+            steps = 0
+            for part in (path.parent / member.linkname).parts:
+                steps += -1 if part == ".." else 1
+                if steps < 0 or member.linkname.startswith("/"):
+                    raise EngineError("The image archive has a link that leads out of it.")
+        elif not (member.isreg() or member.isdir()):
+            raise EngineError("The image archive holds something beside files and folders.")
+        if member.name in seen or number >= _MEMBERS:
+            raise EngineError("The image archive has a member twice, or too many members.")
+        seen.add(member.name)
+        yield member
+
+
+def _bytes(
+    tar: tarfile.TarFile, members: dict[str, tarfile.TarInfo], name: str, limit: int
+) -> bytes:
+    member = members.get(name)
+    source = tar.extractfile(member) if member is not None and member.isreg() else None
+    if member is None or source is None:
+        raise EngineError(f"The file is not an image archive of docker: it has no {name}.")
+    if member.size > limit:
+        raise EngineError(f"The image archive's {name} is larger than {limit} bytes.")
+    with source:
+        return source.read(limit)
+
+
+def _json(tar: tarfile.TarFile, members: dict[str, tarfile.TarInfo], name: str, limit: int) -> Any:
+    try:
+        return json.loads(_bytes(tar, members, name, limit))
+    except ValueError as error:
+        raise EngineError(f"The image archive's {name} is not JSON.") from error
