@@ -9,8 +9,8 @@ Raw data: a folder of pictures and a CSV with the columns of CheXpert (`Path`, `
 `Frontal/Lateral`, `AP/PA`, then observations: 1, 0, -1 for uncertain, or blank). `Path` is relative
 to the folder. Lateral views are left out.
 
-Prepared data: `images/case-000001.png`, … and `data.csv` (the columns before observations) for
-models; `labels.csv` (`Path` and the observations) for the evaluator. The numbers of cases are fresh,
+Prepared data: `images/case-000001.png`, … and `data.csv` (the columns before observations) for the
+models; `labels.csv` (`Path` and the observations) for the evaluator. Cases are numbered afresh,
 and their order tells nothing about the order of the source; which case came from which source is
 written to `metadata_path/sources.csv`, if that is asked for, and nowhere else.
 """
@@ -19,7 +19,7 @@ import csv
 import hashlib
 import math
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -251,7 +251,11 @@ def options(words: list[str]) -> dict[str, Path]:
     return pairs
 
 
-TASKS = {"prepare": prepare, "sanity_check": sanity_check, "statistics": statistics}
+TASKS: dict[str, Callable[..., None]] = {
+    "prepare": prepare,
+    "sanity_check": sanity_check,
+    "statistics": statistics,
+}
 
 if __name__ == "__main__":
     if len(sys.argv) < 2 or sys.argv[1] not in TASKS:
