@@ -135,7 +135,7 @@ def _ready(
     say: Say,
     stop: threading.Event | None,
 ) -> ReadyCube:
-    return place.workshop.ready(cube, digest, mirrors=order.mirrors, progress=say, stop=stop)
+    return place.ready(cube, digest, mirrors=order.mirrors, say=say, stop=stop)
 
 
 def _finished(

@@ -2,17 +2,21 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import ValidationError
 
+from ..registry.init import Holder, init_registry, join_changes
 from ..registry.keys import AGENT, generate_key, load_signer
+from ..registry.paths import owner_path
 from ..registry.public_keys import strip_comment
+from ..registry.view import View
 from ..schemas.errors import EngineError, UsageError
 from ..schemas.names import check_name
 from ..schemas.yaml_subset import parse
 from .enrol import look_up
 from .settings import Enrolment, Home, Identity, Me, Profile
+from .workplace import Workplace
 
 
 def address(registry: str) -> str:
@@ -60,6 +64,7 @@ def log_in(
     engine: str | None = None,
     key: str | None = None,
     settings: Sequence[str] = (),
+    joined: bool = False,
 ) -> str:
     """Writes the profile, makes the keys that are missing, and says what comes next."""
     check_name(owner, "owner's name")
@@ -87,7 +92,8 @@ def log_in(
     )
     home.save(name, change(profile, settings))
     said.append(f"Profile {name!r} is written to {home.file} and is the active one.")
-    said.append("Next: 'medperf owner join' asks the admins to add your keys to the registry.")
+    if not joined:
+        said.append("Next: 'medperf owner join' asks the admins to add your keys.")
     return "\n".join(said)
 
 
@@ -149,3 +155,94 @@ def change(profile: Profile, settings: Sequence[str]) -> Profile:
         item = error.errors()[0]
         where = ".".join(str(part) for part in item["loc"])
         raise UsageError(f"{where}: {item['msg']} (in {', '.join(settings)}).") from error
+
+
+def found_registry(
+    home: Home,
+    name: str,
+    url: str,
+    *,
+    description: str,
+    owner: str,
+    member: str,
+    approval: Literal["signed", "merge"],
+    storage: str | None,
+    engine: str | None,
+    key: str | None,
+    settings: Sequence[str],
+    profile: str = "default",
+) -> str:
+    """Makes the admin's key, the registry and the profile, and says what was made."""
+    check_name(owner, "owner's name")
+    config = home.read()
+    if config is not None and profile in config.profiles:
+        raise UsageError(
+            f"Profile {profile!r} is in use already: choose another --profile-name for this one."
+        )
+    said: list[str] = []
+    where = address(url)
+    identity = _identity(home, check_name(member, "member's name"), owner, key, said)
+    source = identity.key if identity.key == AGENT else home.resolve(identity.key)
+    made = init_registry(
+        where,
+        name=check_name(name, "registry's name"),
+        description=description or name,
+        owner=owner,
+        member=member,
+        approval=approval,
+        signer=load_signer(source),
+    )
+    enrolment = Enrolment(
+        url=where, id=made.id, root=made.root, admins=(made.fingerprint,), approval=approval
+    )
+    said.append(
+        f"The registry {name} is made at {where}. Tell the people who join, on another way:\n"
+        f"  id            {made.id}\n"
+        f"  first commit  {made.root}\n"
+        f"  admin's key   {made.fingerprint}"
+    )
+    said.append(
+        log_in(
+            home,
+            profile,
+            enrolment,
+            owner=owner,
+            member=member,
+            site=None,
+            storage=storage,
+            engine=engine,
+            key=key,
+            settings=settings,
+            joined=True,
+        )
+    )
+    return "\n".join(said)
+
+
+def join_files(
+    place: Workplace, view: View, *, description: str, forge: str | None
+) -> dict[str, bytes]:
+    """What a profile's member and site need in the registry: the owner's file and a statement."""
+    me = place.profile.me
+    existing = view.file(owner_path(me.owner))
+    known = existing.manifest.spec if existing else None
+    actor = place.member()
+    members = {one.name for one in known.members} if known else set()
+    sites = {one.name for one in known.sites} if known else set()
+    member = site = None
+    if me.member and me.member.name not in members:
+        member = Holder(me.member.name, public_key(place.home, me.member), forge)
+    if me.site and me.site.name not in sites:
+        site = Holder(me.site.name, public_key(place.home, me.site))
+    if member is None and site is None:
+        raise UsageError(f"{me.owner} is in the registry with this member and site already.")
+    return join_changes(
+        existing.data if existing else None,
+        registry=place.profile.registry.id,
+        owner=me.owner,
+        by=actor.by,
+        signer=actor.signer,
+        description=description,
+        member=member,
+        site=site,
+    )

@@ -9,15 +9,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from ..registry.paths import result_path
 from ..registry.snapshot import Item
 from ..registry.view import AssociationState, View
-from ..runner.workshop import choose_image
 from ..schemas.digests import digest, run_key
-from ..schemas.errors import CubeError, WithheldError
+from ..schemas.errors import WithheldError
 from ..schemas.manifests import BenchmarkSpec, Cube
 from .disclosure import check_results, shown_digest
 from .plan import Asked, Here, Pair, Plan, make_plan
+from .policy import cube_obstacle
 from .publish import proposed_paths, site_branch
 from .records import Record, RunFolder
-from .settings import Profile, in_bytes
+from .settings import Profile
 from .workplace import Workplace
 
 
@@ -165,34 +165,6 @@ def _site_obstacle(place: Workplace, view: View, asked: Asked, local: set[str]) 
         word, sentence = cube_obstacle(place.profile, cube.manifest)
         if word:
             return word, sentence
-    return "", ""
-
-
-def cube_obstacle(profile: Profile, cube: Cube) -> tuple[str, str]:
-    """Why this site cannot or will not run a cube: a machine word and a sentence, or nothing."""
-    name = f"{cube.metadata.owner}/{cube.metadata.name}"
-    if profile.engine == "sandbox" and not (
-        profile.policy.sandbox_foreign or cube.metadata.owner == profile.me.owner
-    ):
-        return "sandbox-foreign", (
-            f"{name} is another owner's, and this site runs those in docker or singularity only "
-            "(policy.sandboxForeign)."
-        )
-    try:
-        choose_image(cube, profile.engine)
-    except CubeError as error:
-        return "no-image", str(error)
-    wish = cube.spec.resources
-    if wish and wish.memory and in_bytes(wish.memory) > in_bytes(profile.limits.memory):
-        return "resources", (
-            f"{name} asks for {wish.memory} of memory, this site gives {profile.limits.memory} "
-            "(limits.memory)."
-        )
-    if wish and wish.gpus and wish.gpus > len(profile.limits.gpus):
-        return "resources", (
-            f"{name} asks for {wish.gpus} GPUs, this site gives {len(profile.limits.gpus)} "
-            "(limits.gpus)."
-        )
     return "", ""
 
 

@@ -65,11 +65,11 @@ def create_dataset(
         _refuse_second(place, parts.name)
         dataset = _unfinished(place, record)
         settings = view.cube_settings(preparator.ref)
-        ready = place.workshop.ready(
+        ready = place.ready(
             preparator.manifest,
             preparator.digest,
             mirrors=settings.mirrors if settings else None,
-            progress=say,
+            say=say,
             stop=stop,
         )
         say(f"{preparator.ref}: prepare, sanity check, statistics")
@@ -88,7 +88,7 @@ def _refuse_second(place: Workplace, name: str) -> None:
 
 
 def _unfinished(place: Workplace, record: DatasetRecord) -> LocalDataset:
-    """The folder to prepare into: an unfinished one of the same name and preparator, or a new one."""
+    """The folder to prepare into: an unfinished one of this name and preparator, or a new one."""
     found = place.datasets.unfinished(record.name)
     if found is None:
         return place.datasets.create(record)

@@ -9,12 +9,12 @@ import datetime
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ..registry.git import Repository
+from ..registry.git import Author, Repository
 from ..registry.paths import result_path, result_signature_path
 from ..registry.statements import make_result
 from ..schemas.errors import RegistryError
 from .plan import Pair
-from .workplace import MAIN, ORIGIN, Actor, author_of
+from .workplace import MAIN, ORIGIN, Actor
 
 MOST_RESULTS = 100
 
@@ -68,7 +68,7 @@ def publish(
     ref = "refs/heads/" + branch
     written = 0
 
-    def build(head: str | None) -> str | None:
+    def build(head: str | None) -> str:
         nonlocal written
         main = repository.fetch_ref(url, "refs/heads/main")
         if main is None:
@@ -85,19 +85,19 @@ def publish(
         fresh = [item for item in ready if item.path not in there][:room]
         written = len(fresh)
         if not fresh:
-            return head
+            return head or main
         return repository.commit(
             [parent],
             parent,
             _files(fresh, site, registry),
             message=_message(fresh),
-            author=author_of(site.by),
+            author=Author.of(site.by),
             signer=site.signer,
             date=_midnight(),
         )
 
     commit = repository.write(url, ref, build)
-    if not written or commit is None:
+    if not written:
         return None
     return Published(branch, commit, written)
 

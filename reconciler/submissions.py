@@ -6,7 +6,10 @@ Statements of the person who hands in are among them; others' follow at review.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
+
+from pydantic import BaseModel, ValidationError
 
 from ..registry.paths import (
     association_path,
@@ -16,10 +19,11 @@ from ..registry.paths import (
     settings_path,
 )
 from ..registry.view import View
+from ..runner.packing import CubeParts, Hosting, Role, asset_for, cube_manifest, image_for
 from ..schemas.digests import digest
 from ..schemas.documents import dump, load
 from ..schemas.errors import UsageError
-from ..schemas.manifests import API_VERSION, Asset, Benchmark, Cube
+from ..schemas.manifests import API_VERSION, Asset, Benchmark, Cube, Metric
 from ..schemas.metrics import check_statistics, parse_evaluator_file
 from ..schemas.names import check_name
 from ..schemas.yaml_subset import parse
@@ -33,8 +37,6 @@ Files = dict[str, bytes]
 
 def checked(path: str, document: object) -> bytes:
     """The bytes of a manifest, read back through the same checks as everybody's."""
-    from pydantic import BaseModel
-
     assert isinstance(document, BaseModel | Mapping)  # noqa: S101
     data = dump(document)
     load(data, file=path)
@@ -249,3 +251,78 @@ def dataset_files(place: Workplace, view: View, dataset: LocalDataset) -> Files:
         },
     }
     return {path: checked(path, manifest)}
+
+
+@dataclass(frozen=True)
+class CubeRequest:
+    """What a person hands to `mlcube submit`; `images` as `[ENGINE=]PATH|URL|NAME@sha256:…`."""
+
+    name: str
+    description: str
+    cube_file: Path
+    images: tuple[str, ...]
+    parameters_file: Path | None = None
+    additional_file: str | None = None
+    role: Role | None = None
+    sandbox_command: tuple[str, ...] = ()
+    statistics: Path | None = None
+    replaces: str | None = None
+    host: Path | None = None
+    host_url: str | None = None
+
+
+def cube_of(place: Workplace, request: CubeRequest) -> Cube:
+    """The cube's manifest: large files are fetched or read once for their digest and size."""
+    check_name(request.name, "cube's name")
+    if (request.host is None) != (request.host_url is None):
+        raise UsageError("--host and --host-url belong together: a folder, and its address.")
+    hosting = None
+    if request.host is not None and request.host_url is not None:
+        hosting = Hosting(request.host, request.host_url)
+    images = tuple(
+        image_for(where, place.assets, hosting, sandbox_command=request.sandbox_command)
+        for where in request.images
+    )
+    additional = request.additional_file
+    return cube_manifest(
+        CubeParts(
+            name=request.name,
+            owner=place.owner,
+            description=request.description,
+            cube_file=request.cube_file,
+            parameters_file=request.parameters_file,
+            role=request.role,
+            images=images,
+            additional_files=asset_for(additional, place.assets, hosting) if additional else None,
+            statistics=_statistics(request.statistics),
+            replaces=request.replaces,
+        )
+    )
+
+
+def _statistics(file: Path | None) -> dict[str, Metric] | None:
+    """A preparator's declaration: a mapping of names to metrics, in a file of its own."""
+    if file is None:
+        return None
+    value = parse(file.read_bytes(), file=str(file)).value
+    if isinstance(value, dict) and set(value) == {"statistics"}:
+        value = value["statistics"]
+    if not isinstance(value, dict):
+        raise UsageError(f"{file} must map each statistic's name to its declaration.")
+    try:
+        return {name: Metric.model_validate(one) for name, one in value.items()}
+    except ValidationError as error:
+        item = error.errors()[0]
+        field = ".".join(str(part) for part in item["loc"])
+        raise UsageError(f"{file}: {field}: {item['msg']}.") from error
+
+
+def part_of(view: View, uid: str, file: Path) -> Part:
+    """A cube for a trial: the manifest in `file` where there is one, else the registered `uid`."""
+    if not file.is_file():
+        return registered(view, uid)
+    data = file.read_bytes()
+    manifest = load(data, file=str(file)).manifest
+    if not isinstance(manifest, Cube):
+        raise UsageError(f"{file} is not the manifest of a cube.")
+    return Part(manifest, digest(data))

@@ -102,7 +102,7 @@ def run_trial(
     root = place.storage / "trials"
     parts = (setup.preparator, setup.model, setup.evaluator)
     ready = [
-        place.workshop.ready(part.cube, part.digest, mirrors=setup.mirrors, progress=say, stop=stop)
+        place.ready(part.cube, part.digest, mirrors=setup.mirrors, say=say, stop=stop)
         for part in parts
     ]
     label = "trial-" + setup.key[:16]

@@ -6,7 +6,8 @@ first asked for. Nothing here decides; it is what the procedures of this room ar
 
 import hashlib
 import os
-from collections.abc import Callable, Mapping
+import threading
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from types import TracebackType
@@ -19,11 +20,14 @@ from ..registry.proposals import Proposal, branch_for, propose
 from ..registry.statements import make_approval
 from ..registry.view import Pinned, View, open_view
 from ..runner.assets import AssetPolicy, Assets
+from ..runner.cubes import ReadyCube
 from ..runner.engines import open_engine
 from ..runner.engines.protocol import Engine
 from ..runner.workshop import Workshop
 from ..schemas.errors import RegistryError, UsageError
+from ..schemas.manifests import Cube
 from .datasets import LocalDatasets
+from .policy import check_cube
 from .records import Runs
 from .settings import Home, Identity, Profile
 
@@ -37,11 +41,6 @@ class Actor:
 
     by: str
     signer: Signer
-
-
-def author_of(by: str) -> Author:
-    """The author of a commit by owner/member or owner/site; no address of a person is used."""
-    return Author(by, f"{by.replace('/', '.')}@medperf.invalid")
 
 
 class Workplace:
@@ -180,7 +179,7 @@ class Workplace:
             branch=branch_for(self.owner, slug),
             changes=changes,
             message=message,
-            author=author_of(actor.by),
+            author=Author.of(actor.by),
             signer=actor.signer,
         )
 
@@ -209,12 +208,25 @@ class Workplace:
     @cached_property
     def engine(self) -> Engine:
         """The container engine of this profile."""
-        return open_engine(self.profile.engine)
+        return open_engine(self.profile.engine, state=self.storage / "engine")
 
     @cached_property
     def workshop(self) -> Workshop:
         """Where cubes are made ready to run."""
         return Workshop(self.assets, self.engine, self.storage / "images")
+
+    def ready(
+        self,
+        cube: Cube,
+        digest: str,
+        *,
+        mirrors: Mapping[str, Sequence[str]] | None = None,
+        say: Callable[[str], None] | None = None,
+        stop: threading.Event | None = None,
+    ) -> ReadyCube:
+        """A cube ready to run here, if this site's policy lets it run at all."""
+        check_cube(self.profile, cube)
+        return self.workshop.ready(cube, digest, mirrors=mirrors, progress=say, stop=stop)
 
     @property
     def datasets(self) -> LocalDatasets:

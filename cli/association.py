@@ -1,0 +1,150 @@
+"""`medperf association`: approve, reject and revoke what takes part."""
+
+from typing import Any, Literal
+
+import click
+
+from .desk import json_option, workplace, yes_option
+from .output import confirm, print_json, print_table, print_text
+from .review import print_review
+
+
+@click.group("association")
+def command() -> None:
+    """An association is a model's or a dataset's part in a benchmark; both sides sign it.
+
+    \b
+    Example:
+      medperf association approve --benchmark chestxray --model_uid resnet
+    """
+
+
+def _parts(function: Any) -> Any:
+    for option in (
+        click.option("--data_uid", metavar="D", help="The dataset."),
+        click.option("--model_uid", metavar="M", help="The model."),
+        click.option("--benchmark", "--benchmark_uid", "benchmark", required=True, metavar="B"),
+    ):
+        function = option(function)
+    return function
+
+
+def _side(model: str | None, data: str | None) -> tuple[Literal["models", "datasets"], str]:
+    if (model is None) == (data is None):
+        raise click.UsageError("Say either --model_uid or --data_uid.")
+    return ("models", model) if model is not None else ("datasets", data or "")
+
+
+@command.command("ls")
+@click.option("--pending", "states", flag_value="pending", help="Those that wait for a signature.")
+@click.option("--approved", "states", flag_value="approved")
+@click.option("--revoked", "states", flag_value="revoked")
+@click.option("--rejected", "states", flag_value="rejected", help="Whose proposal was closed.")
+@click.option("--benchmark", metavar="B", help="Only this benchmark's.")
+@json_option
+@click.pass_context
+def ls(ctx: click.Context, states: str | None, benchmark: str | None, as_json: bool) -> None:
+    """List the associations, those in open proposals included.
+
+    \b
+    Example:
+      medperf association ls --pending
+    """
+    from ..reconciler.associations import list_associations
+
+    with workplace(ctx) as place:
+        found = list_associations(place, place.view(), benchmark=benchmark)
+    found = [one for one in found if states in (None, one.state)]
+    if as_json:
+        print_json(found)
+        return
+    rows = [(one.benchmark, one.component, one.state, one.why) for one in found]
+    print_table(("benchmark", "component", "state", "why"), rows, empty="There is none.")
+
+
+@command.command("approve")
+@_parts
+@yes_option
+@click.pass_context
+def approve(
+    ctx: click.Context, benchmark: str, model_uid: str | None, data_uid: str | None, yes: bool
+) -> None:
+    """Sign an association and merge it if it waits for nobody else (exit code 4 if it does).
+
+    \b
+    Example:
+      medperf association approve --benchmark chestxray --data_uid hospital/chest
+    """
+    from ..reconciler.reviewing import review_association, sign_and_merge
+
+    side, component = _side(model_uid, data_uid)
+    with workplace(ctx) as place:
+        view = place.view()
+        seen = review_association(place, view, benchmark=benchmark, side=side, component=component)
+        print_review(seen)
+        confirm("Sign and merge it?", yes=yes)
+        done = sign_and_merge(place, view, seen)
+    print_text(f"Approved and merged as {done.commit[:12]}.")
+
+
+@command.command("reject")
+@_parts
+@click.option("--reason", default="", help="Why, for people.")
+@yes_option
+@click.pass_context
+def reject(
+    ctx: click.Context,
+    benchmark: str,
+    model_uid: str | None,
+    data_uid: str | None,
+    reason: str,
+    yes: bool,
+) -> None:
+    """Close the proposal of an association without a merge.
+
+    \b
+    Example:
+      medperf association reject --benchmark chestxray --model_uid resnet --reason "too slow"
+    """
+    from ..reconciler.reviewing import close_proposal, find_association
+
+    side, component = _side(model_uid, data_uid)
+    with workplace(ctx) as place:
+        path, proposal = find_association(
+            place, place.view(), benchmark=benchmark, side=side, component=component
+        )
+        if proposal is None:
+            raise click.UsageError(f"{path} is merged already: revoke it instead.")
+        confirm(f"Close {proposal.id}?", yes=yes)
+        close_proposal(place, proposal.id, reason)
+    print_text(f"Rejected: {proposal.id} is closed.")
+
+
+@command.command("revoke")
+@_parts
+@click.option("--reason", help="Why; it is published with the statement.")
+@yes_option
+@click.pass_context
+def revoke(
+    ctx: click.Context,
+    benchmark: str,
+    model_uid: str | None,
+    data_uid: str | None,
+    reason: str | None,
+    yes: bool,
+) -> None:
+    """Revoke an association: sites stop its runs, and publish nothing of it any more.
+
+    \b
+    Example:
+      medperf association revoke --benchmark chestxray --model_uid resnet --reason "wrong weights"
+    """
+    from ..reconciler.reviewing import revoke_association
+
+    side, component = _side(model_uid, data_uid)
+    confirm(f"Revoke {component} in {benchmark}? This round cannot be approved again.", yes=yes)
+    with workplace(ctx) as place:
+        done = revoke_association(
+            place, place.view(), benchmark=benchmark, side=side, component=component, reason=reason
+        )
+    print_text(f"Revoked and merged as {done.commit[:12]}.")

@@ -1,0 +1,174 @@
+"""`medperf benchmark`: define benchmarks and look at them."""
+
+from pathlib import Path
+
+import click
+
+from .desk import ask_to_send, json_option, workplace, yes_option
+from .objects import show
+from .output import print_json, print_table, print_text, say
+from .trial import print_report
+
+
+@click.group("benchmark")
+def command() -> None:
+    """A benchmark is three cubes, a demo dataset, and the metrics that may leave a site.
+
+    \b
+    Example:
+      medperf benchmark ls
+    """
+
+
+@command.command("submit")
+@click.option("--name", required=True, help="The benchmark's name.")
+@click.option("--description", default="", help="What it measures, for people.")
+@click.option(
+    "--demo-url",
+    required=True,
+    metavar="PATH|URL",
+    help="The demo dataset: a tar.gz with paths.yaml at its root.",
+)
+@click.option("--data-preparation-mlcube", required=True, metavar="CUBE")
+@click.option("--reference-model-mlcube", required=True, metavar="CUBE")
+@click.option("--evaluator-mlcube", required=True, metavar="CUBE")
+@click.option(
+    "--metrics",
+    required=True,
+    type=click.Path(exists=True, path_type=Path),
+    help="YAML with metrics, and perhaps ignore, engines, dataFormat.",
+)
+@click.option(
+    "--committee",
+    multiple=True,
+    metavar="OWNER/MEMBER",
+    help="Who approves what takes part. Repeatable; default: you.",
+)
+@click.option(
+    "--threshold",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="How many of the committee must sign.",
+)
+@yes_option
+@click.pass_context
+def submit(
+    ctx: click.Context,
+    name: str,
+    description: str,
+    demo_url: str,
+    data_preparation_mlcube: str,
+    reference_model_mlcube: str,
+    evaluator_mlcube: str,
+    metrics: Path,
+    committee: tuple[str, ...],
+    threshold: int,
+    yes: bool,
+) -> None:
+    """Propose a benchmark, its first settings, and its reference model's association.
+
+    Runs the reference model on the demo dataset first. The benchmark is in force once its owner
+    and the admins have signed and merged the proposal.
+
+    \b
+    Example:
+      medperf benchmark submit --name chestxray --demo-url https://files.example.org/demo.tar.gz \\
+          --data-preparation-mlcube prep --reference-model-mlcube densenet \\
+          --evaluator-mlcube chest-metrics --metrics metrics.yaml
+    """
+    from ..reconciler import submissions
+    from ..reconciler.trials import run_trial
+    from ..runner.packing import asset_for
+
+    with workplace(ctx) as place:
+        view = place.view()
+        parts = submissions.BenchmarkParts(
+            name=name,
+            description=description or name,
+            preparator=data_preparation_mlcube,
+            reference_model=reference_model_mlcube,
+            evaluator=evaluator_mlcube,
+            demo=asset_for(demo_url, place.assets, None),
+            metrics_file=str(metrics),
+            metrics_data=metrics.read_bytes(),
+            committee=committee or (place.member().by,),
+            threshold=threshold,
+        )
+        data = submissions.checked(
+            f"benchmarks/{place.owner}/{name}.yaml",
+            submissions.benchmark_manifest(view, place.owner, parts),
+        )
+        report = run_trial(place, submissions.benchmark_setup(view, data), say=say)
+        print_report(report)
+        files = submissions.benchmark_files(place, view, data, parts, report)
+        ask_to_send(f"The benchmark {place.owner}/{name}", files, place.url, yes=yes)
+        proposal = place.propose(
+            f"benchmark-{name}", files, f"Add the benchmark {place.owner}/{name}"
+        )
+    print_text(
+        f"Proposed as {proposal.id}. The admins sign and merge it: "
+        f"medperf proposal merge {proposal.id}"
+    )
+
+
+@command.command("ls")
+@click.option("--mine", is_flag=True, help="Only your organisation's.")
+@json_option
+@click.pass_context
+def ls(ctx: click.Context, mine: bool, as_json: bool) -> None:
+    """List the benchmarks in force, and those that wait for signatures.
+
+    \b
+    Example:
+      medperf benchmark ls
+    """
+    with workplace(ctx) as place:
+        view = place.view()
+        owner = place.owner
+    rows = []
+    for ref, item in sorted(view.benchmarks.items()):
+        if mine and not ref.startswith(owner + "/"):
+            continue
+        models = view.associations_of(ref, "models")
+        datasets = view.associations_of(ref, "datasets")
+        rows.append(
+            {
+                "benchmark": ref,
+                "active": view.benchmark_settings(ref).active,
+                "models": sum(one.state == "approved" for one in models),
+                "datasets": sum(one.state == "approved" for one in datasets),
+                "description": item.manifest.metadata.description,
+            }
+        )
+    if as_json:
+        print_json(rows)
+        return
+    headers = ("benchmark", "active", "models", "datasets", "description")
+    print_table(headers, [tuple(row.values()) for row in rows], empty="There is no benchmark yet.")
+    for path, waits in view.pending.items():
+        if path.startswith("benchmarks/"):
+            print_text(f"not in force: {path} waits for {', and for '.join(waits)}")
+
+
+@command.command("view")
+@click.argument("uid")
+@json_option
+@click.pass_context
+def view_(ctx: click.Context, uid: str, as_json: bool) -> None:
+    """Show the benchmark UID with its settings.
+
+    \b
+    Example:
+      medperf benchmark view chestxray
+    """
+    from ..registry.paths import settings_path
+
+    with workplace(ctx) as place:
+        view = place.view()
+        item = view.benchmark(uid)
+        settings = view.file(settings_path(item.path))
+    show(item, as_json=as_json)
+    if settings is not None and not as_json:
+        print_text("")
+        show(settings, as_json=False)

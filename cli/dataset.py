@@ -1,0 +1,182 @@
+"""`medperf dataset`: prepare data, submit its metadata, ask to take part."""
+
+from pathlib import Path
+
+import click
+
+from .desk import ask_to_send, json_option, workplace, yes_option
+from .objects import show
+from .output import print_json, print_table, print_text, say
+
+
+@click.group("dataset")
+def command() -> None:
+    """Datasets stay where they are; only a description, declared statistics and a commitment leave.
+
+    \b
+    Example:
+      medperf dataset create --name chest --data_path images --labels_path labels.csv \\
+          --benchmark chestxray --location Ulm
+    """
+
+
+@command.command("create")
+@click.option("--name", required=True, help="The dataset's name.")
+@click.option("--description", default="", help="What it is, for people.")
+@click.option("--location", default="unknown", help="Where it is from, for people.")
+@click.option("--data_path", required=True, type=click.Path(path_type=Path), help="The raw data.")
+@click.option(
+    "--labels_path", required=True, type=click.Path(path_type=Path), help="The raw labels."
+)
+@click.option("--benchmark", "--benchmark_uid", "benchmark", required=True, metavar="B")
+@click.pass_context
+def create(
+    ctx: click.Context,
+    name: str,
+    description: str,
+    location: str,
+    data_path: Path,
+    labels_path: Path,
+    benchmark: str,
+) -> None:
+    """Prepare raw data with a benchmark's preparator: prepare, sanity check, statistics.
+
+    Nothing leaves this machine. Interrupted, the same command goes on at the step it was in.
+
+    \b
+    Example:
+      medperf dataset create --name chest --description "One ward" --location Ulm \\
+          --data_path images --labels_path labels.csv --benchmark chestxray
+    """
+    from ..reconciler.preparing import RawParts, create_dataset
+
+    parts = RawParts(
+        name, description or name, location, data_path.absolute(), labels_path.absolute(), benchmark
+    )
+    with workplace(ctx) as place:
+        dataset = create_dataset(place, place.view(), parts, say=say)
+        print_text(
+            f"Dataset {name!r} is prepared. Its uid is {dataset.uid}.\n"
+            f"Next: medperf dataset submit --data_uid {dataset.uid}"
+        )
+
+
+@command.command("submit")
+@click.option("--data_uid", required=True, help="The uid that 'create' printed, or the name.")
+@yes_option
+@click.pass_context
+def submit(ctx: click.Context, data_uid: str, yes: bool) -> None:
+    """Propose a prepared dataset's metadata; shows exactly what would leave, and asks.
+
+    \b
+    Example:
+      medperf dataset submit --data_uid 6d6e0cbb99ab
+    """
+    from ..reconciler.submissions import dataset_files
+
+    with workplace(ctx) as place:
+        dataset = place.datasets.find(data_uid)
+        files = dataset_files(place, place.view(), dataset)
+        ref = f"{place.owner}/{dataset.record.name}"
+        ask_to_send(f"The metadata of {ref}", files, place.url, yes=yes)
+        proposal = place.propose(f"dataset-{dataset.record.name}", files, f"Add the dataset {ref}")
+    print_text(f"Proposed as {proposal.id}. Merge it with: medperf proposal merge {proposal.id}")
+
+
+@command.command("associate")
+@click.option("--benchmark_uid", "--benchmark", "benchmark", required=True, metavar="B")
+@click.option("--data_uid", required=True, help="The dataset's uid or name.")
+@yes_option
+@click.pass_context
+def associate(ctx: click.Context, benchmark: str, data_uid: str, yes: bool) -> None:
+    """Ask that a dataset takes part in a benchmark; runs the reference model on it first.
+
+    That run stays here. It counts as the reference model's run and is published only after the
+    disclosure check and your release.
+
+    \b
+    Example:
+      medperf dataset associate --benchmark_uid chestxray --data_uid chest
+    """
+    from ..reconciler.preparing import reference_run
+    from ..reconciler.submissions import association_files
+
+    with workplace(ctx) as place:
+        view = place.view()
+        item = view.benchmark(benchmark)
+        run = reference_run(place, view, benchmark=item.ref, data_uid=data_uid, say=say)
+        files = association_files(
+            place,
+            view,
+            benchmark=item.ref,
+            side="dataset",
+            component={"ref": run.dataset, "digest": run.digest},
+            trial=run.manifest(place.profile.engine),
+        )
+        ask_to_send(f"{run.dataset} asks to take part in {item.ref}", files, place.url, yes=yes)
+        proposal = place.propose(
+            f"associate-{item.ref}-{run.dataset}", files, f"Associate {run.dataset} with {item.ref}"
+        )
+    print_text(
+        f"Proposed as {proposal.id}. The committee approves it:\n"
+        f"  medperf association approve --benchmark {item.ref} --data_uid {run.dataset}"
+    )
+
+
+@command.command("ls")
+@click.option("--local", is_flag=True, help="Those on this machine, submitted or not.")
+@click.option("--mine", is_flag=True, help="Only your organisation's.")
+@json_option
+@click.pass_context
+def ls(ctx: click.Context, local: bool, mine: bool, as_json: bool) -> None:
+    """List the datasets of the registry, or those on this machine.
+
+    \b
+    Example:
+      medperf dataset ls --local
+    """
+    with workplace(ctx) as place:
+        if local:
+            rows = [
+                {
+                    "uid": one.uid if (one.path / "content.txt").is_file() else "",
+                    "name": one.record.name,
+                    "state": "prepared" if (one.path / "content.txt").is_file() else "unfinished",
+                    "benchmark": one.record.benchmark,
+                    "location": one.record.location,
+                }
+                for one in place.datasets.all()
+            ]
+        else:
+            rows = [
+                {
+                    "dataset": ref,
+                    "preparator": item.manifest.spec.preparator.ref,
+                    "statistics": ", ".join(
+                        f"{name} {value}" for name, value in item.manifest.spec.statistics.items()
+                    ),
+                    "location": item.manifest.spec.location,
+                }
+                for ref, item in sorted(place.view().datasets.items())
+                if not mine or ref.startswith(place.owner + "/")
+            ]
+    if as_json:
+        print_json(rows)
+        return
+    headers = tuple(rows[0]) if rows else ()
+    print_table(headers, [tuple(row.values()) for row in rows], empty="There is no dataset yet.")
+
+
+@command.command("view")
+@click.argument("uid")
+@json_option
+@click.pass_context
+def view_(ctx: click.Context, uid: str, as_json: bool) -> None:
+    """Show the registered dataset UID.
+
+    \b
+    Example:
+      medperf dataset view hospital/chest
+    """
+    with workplace(ctx) as place:
+        show(place.view().dataset(uid), as_json=as_json)

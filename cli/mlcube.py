@@ -1,0 +1,212 @@
+"""`medperf mlcube`: preparators, models and evaluators."""
+
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from .desk import ask_to_send, json_option, workplace, yes_option
+from .objects import show
+from .output import print_json, print_table, print_text, say
+
+if TYPE_CHECKING:
+    from ..runner.packing import Role
+
+
+@click.group("mlcube")
+def command() -> None:
+    """A cube is an image with the tasks of its role: a preparator, a model or an evaluator.
+
+    \b
+    Example:
+      medperf mlcube submit --name resnet --mlcube-file mlcube.yaml --image-file resnet.tar
+    """
+
+
+@command.command("submit")
+@click.option("--name", required=True, help="The cube's name.")
+@click.option("--description", default="", help="What it does, for people.")
+@click.option(
+    "--mlcube-file",
+    required=True,
+    type=click.Path(exists=True, path_type=Path),
+    help="mlcube.yaml or container_config.yaml.",
+)
+@click.option(
+    "--parameters-file",
+    type=click.Path(exists=True, path_type=Path),
+    help="parameters.yaml, if it has one.",
+)
+@click.option(
+    "--image-file",
+    "images",
+    multiple=True,
+    required=True,
+    metavar="[ENGINE=]PATH|URL",
+    help="An image: NAME@sha256:…, a docker-save tar, a SIF, or a sandbox's tar.gz. Repeatable.",
+)
+@click.option("--additional-file", metavar="PATH|URL", help="A tar.gz with weights and the like.")
+@click.option(
+    "--role",
+    type=click.Choice(["preparator", "model", "evaluator"]),
+    help="Default: told by the tasks.",
+)
+@click.option("--sandbox-command", default="", metavar="CMD", help="What runs in the sandbox.")
+@click.option(
+    "--statistics",
+    type=click.Path(exists=True, path_type=Path),
+    help="Of a preparator: the declaration of what of its statistics may leave.",
+)
+@click.option("--replaces", metavar="OWNER/NAME", help="The cube of which this is a new version.")
+@click.option(
+    "--host",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Lay large local files out here; you upload them.",
+)
+@click.option("--host-url", metavar="URL", help="The address that DIR will have.")
+@yes_option
+@click.pass_context
+def submit(
+    ctx: click.Context,
+    name: str,
+    description: str,
+    mlcube_file: Path,
+    parameters_file: Path | None,
+    images: tuple[str, ...],
+    additional_file: str | None,
+    role: "Role | None",
+    sandbox_command: str,
+    statistics: Path | None,
+    replaces: str | None,
+    host: Path | None,
+    host_url: str | None,
+    yes: bool,
+) -> None:
+    """Propose a cube: its small files go into the manifest, large ones by address and digest.
+
+    \b
+    Examples:
+      medperf mlcube submit --name resnet --mlcube-file mlcube.yaml \\
+          --image-file docker=registry.example.org/resnet@sha256:… \\
+          --additional-file https://files.example.org/weights.tar.gz
+      medperf mlcube submit --name prep --mlcube-file mlcube.yaml --image-file prep.tar \\
+          --host upload --host-url https://files.example.org/cubes
+    """
+    from ..reconciler.submissions import CubeRequest, cube_files, cube_of
+
+    request = CubeRequest(
+        name=name,
+        description=description or name,
+        cube_file=mlcube_file,
+        parameters_file=parameters_file,
+        images=images,
+        additional_file=additional_file,
+        role=role,
+        sandbox_command=tuple(shlex.split(sandbox_command)),
+        statistics=statistics,
+        replaces=replaces,
+        host=host,
+        host_url=host_url,
+    )
+    with workplace(ctx) as place:
+        cube = cube_of(place, request)
+        files = cube_files(cube)
+        ask_to_send(f"The cube {place.owner}/{name}", files, place.url, yes=yes)
+        proposal = place.propose(f"cube-{name}", files, f"Add the cube {place.owner}/{name}")
+    if host is not None:
+        say(f"Upload the files in {host} to {host_url} before anybody reviews the proposal.")
+    print_text(f"Proposed as {proposal.id}. Merge it with: medperf proposal merge {proposal.id}")
+
+
+@command.command("ls")
+@click.option("--mine", is_flag=True, help="Only your organisation's.")
+@json_option
+@click.pass_context
+def ls(ctx: click.Context, mine: bool, as_json: bool) -> None:
+    """List the cubes.
+
+    \b
+    Example:
+      medperf mlcube ls --mine
+    """
+    with workplace(ctx) as place:
+        view = place.view()
+        owner = place.owner
+    items = [
+        item for ref, item in sorted(view.cubes.items()) if not mine or ref.startswith(owner + "/")
+    ]
+    if as_json:
+        print_json(
+            [
+                {"ref": item.ref, "digest": item.digest, "role": item.manifest.spec.role}
+                for item in items
+            ]
+        )
+        return
+    rows = [
+        (
+            item.ref,
+            item.manifest.spec.role,
+            ", ".join(sorted({one.engine for one in item.manifest.spec.images})),
+            item.digest[:19],
+        )
+        for item in items
+    ]
+    print_table(("cube", "role", "engines", "digest"), rows, empty="There is no cube yet.")
+
+
+@command.command("view")
+@click.argument("uid")
+@json_option
+@click.pass_context
+def view_(ctx: click.Context, uid: str, as_json: bool) -> None:
+    """Show the cube UID, an owner/name or a unique name.
+
+    \b
+    Example:
+      medperf mlcube view modeler/resnet
+    """
+    with workplace(ctx) as place:
+        show(place.view().cube(uid), as_json=as_json)
+
+
+@command.command("associate")
+@click.option("--benchmark", "--benchmark_uid", "benchmark", required=True, metavar="B")
+@click.option("--model_uid", required=True, metavar="M", help="The model.")
+@yes_option
+@click.pass_context
+def associate(ctx: click.Context, benchmark: str, model_uid: str, yes: bool) -> None:
+    """Ask that a model takes part in a benchmark: runs the compatibility test, then proposes.
+
+    \b
+    Example:
+      medperf mlcube associate --benchmark chestxray --model_uid resnet
+    """
+    from ..reconciler.submissions import association_files, registered, trial_setup
+    from ..reconciler.trials import run_trial
+    from .trial import print_report
+
+    with workplace(ctx) as place:
+        view = place.view()
+        item, model = view.benchmark(benchmark), view.cube(model_uid)
+        setup = trial_setup(view, item.manifest, model=registered(view, model.ref))
+        report = run_trial(place, setup, say=say)
+        print_report(report)
+        files = association_files(
+            place,
+            view,
+            benchmark=item.ref,
+            side="model",
+            component={"ref": model.ref, "digest": model.digest},
+            trial=report.manifest(),
+        )
+        ask_to_send(f"{model.ref} asks to take part in {item.ref}", files, place.url, yes=yes)
+        proposal = place.propose(
+            f"associate-{item.ref}-{model.ref}", files, f"Associate {model.ref} with {item.ref}"
+        )
+    print_text(
+        f"Proposed as {proposal.id}. The committee approves it:\n"
+        f"  medperf association approve --benchmark {item.ref} --model_uid {model.ref}"
+    )

@@ -1,0 +1,78 @@
+"""`medperf profile`: the registries that this machine knows."""
+
+import click
+
+from .desk import home, json_option
+from .output import print_json, print_table, print_text
+
+
+@click.group("profile")
+def command() -> None:
+    """The profiles of this machine: one for each registry, or for each role in one.
+
+    \b
+    Settings are in config.yaml below $MEDPERF_HOME; 'medperf profile set' changes them, as in
+      medperf profile set policy.release=automatic limits.memory=16Gi
+    """
+
+
+@command.command("ls")
+@json_option
+def ls(as_json: bool) -> None:
+    """List the profiles.
+
+    \b
+    Example:
+      medperf profile ls
+    """
+    config = home().read()
+    profiles = config.profiles if config else {}
+    if as_json:
+        print_json(config)
+        return
+    rows = [
+        (
+            ("* " if config and name == config.active else "  ") + name,
+            profile.me.owner,
+            profile.engine,
+            profile.registry.url,
+        )
+        for name, profile in profiles.items()
+    ]
+    print_table(
+        ("profile", "owner", "engine", "registry"), rows, empty="None yet: 'medperf login'."
+    )
+
+
+@command.command("activate")
+@click.argument("name")
+def activate(name: str) -> None:
+    """Make profile NAME the active one.
+
+    \b
+    Example:
+      medperf profile activate second-registry
+    """
+    where = home()
+    _, profile = where.profile(name)
+    where.save(name, profile)
+    print_text(f"{name} is the active profile.")
+
+
+@command.command("set")
+@click.argument("settings", nargs=-1, required=True, metavar="FIELD=VALUE...")
+@click.pass_context
+def set_(ctx: click.Context, settings: tuple[str, ...]) -> None:
+    """Change settings of the active profile.
+
+    \b
+    Examples:
+      medperf profile set engine=singularity
+      medperf profile set policy.release=automatic policy.hosts='[files.example.org]'
+    """
+    from ..reconciler.joining import change
+
+    where = home()
+    name, profile = where.profile(ctx.find_root().obj)
+    where.save(name, change(profile, settings))
+    print_text(f"Profile {name!r} is changed.")

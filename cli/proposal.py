@@ -1,0 +1,106 @@
+"""`medperf proposal`: pull requests, whatever the forge."""
+
+import click
+
+from .desk import json_option, workplace, yes_option
+from .output import confirm, print_json, print_table, print_text
+from .review import print_review
+
+
+@click.group("proposal")
+def command() -> None:
+    """A proposal is a branch with changes, open until somebody merges or closes it.
+
+    \b
+    Example:
+      medperf proposal ls
+    """
+
+
+@command.command("ls")
+@json_option
+@click.pass_context
+def ls(ctx: click.Context, as_json: bool) -> None:
+    """List the open proposals.
+
+    \b
+    Example:
+      medperf proposal ls
+    """
+    from ..registry.proposals import list_open
+
+    with workplace(ctx) as place:
+        found = list_open(place.repository, place.url)
+    if as_json:
+        print_json(found)
+        return
+    rows = [(one.id, one.title, one.head[:12]) for one in found]
+    print_table(("proposal", "title", "head"), rows, empty="No proposal is open.")
+
+
+@command.command("view")
+@click.argument("uid")
+@json_option
+@click.pass_context
+def view_(ctx: click.Context, uid: str, as_json: bool) -> None:
+    """Show what proposal UID changes, and what the rules say of it.
+
+    \b
+    Example:
+      medperf proposal view hospital/join
+    """
+    from ..reconciler.reviewing import review
+
+    with workplace(ctx) as place:
+        seen = review(place, place.view(), uid)
+    if as_json:
+        print_json({"proposal": seen.proposal, "verdict": seen.verdict, "paths": list(seen.files)})
+    else:
+        print_review(seen)
+
+
+@command.command("merge")
+@click.argument("uid")
+@yes_option
+@click.pass_context
+def merge(ctx: click.Context, uid: str, yes: bool) -> None:
+    """Sign what proposal UID lacks of you, and merge it if it waits for nobody else.
+
+    Shows the files first. Where somebody else must sign too, your signatures are pushed, nothing
+    is merged, and the exit code is 4.
+
+    \b
+    Example:
+      medperf proposal merge modeler/cube-resnet
+    """
+    from ..reconciler.reviewing import review, sign_and_merge
+
+    with workplace(ctx) as place:
+        view = place.view()
+        seen = review(place, view, uid)
+        print_review(seen)
+        confirm("Sign and merge it?" if seen.to_sign else "Merge it?", yes=yes)
+        done = sign_and_merge(place, view, seen)
+    for path in done.signed:
+        print_text(f"signed  {path}")
+    print_text(f"Merged {seen.proposal.id} as {done.commit[:12]}.")
+
+
+@command.command("close")
+@click.argument("uid")
+@click.option("--reason", default="", help="Why, for people.")
+@yes_option
+@click.pass_context
+def close(ctx: click.Context, uid: str, reason: str, yes: bool) -> None:
+    """End proposal UID without a merge.
+
+    \b
+    Example:
+      medperf proposal close modeler/cube-resnet --reason "superseded"
+    """
+    from ..reconciler.reviewing import close_proposal
+
+    confirm(f"Close {uid} without a merge?", yes=yes)
+    with workplace(ctx) as place:
+        proposal = close_proposal(place, uid, reason)
+    print_text(f"Closed {proposal.id}.")

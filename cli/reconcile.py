@@ -1,0 +1,81 @@
+"""`medperf reconcile`: one pass, or one after another."""
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import click
+
+from .desk import json_option, workplace
+from .output import print_json, say
+from .runs import print_summary
+
+
+@click.command("reconcile")
+@json_option
+@click.option("--benchmark", metavar="B", help="Only this benchmark's runs.")
+@click.option("--model", metavar="M", help="Only this model's runs.")
+@click.option(
+    "--every",
+    type=click.IntRange(min=10),
+    metavar="SECONDS",
+    help="Go on with a pass every so often, until interrupted.",
+)
+@click.pass_context
+def command(
+    ctx: click.Context, as_json: bool, benchmark: str | None, model: str | None, every: int | None
+) -> int:
+    """Run what is due on this site's datasets, and publish what is released.
+
+    Fetches and verifies the registry, runs each approved model that has no result yet on your
+    data in a container without network, checks what would leave, and proposes released results
+    as a signed commit. Interrupt it at any moment: the next pass goes on. The exit code tells of
+    this pass only: 1 if a run or publishing failed in it.
+
+    \b
+    Examples:
+      medperf reconcile
+      medperf reconcile --every 3600
+    """
+    from ..reconciler.passes import reconcile
+    from ..reconciler.plan import Pair
+
+    def wanted(pair: Pair) -> bool:
+        return _means(benchmark, pair.benchmark) and _means(model, pair.model)
+
+    stop = threading.Event()
+    with workplace(ctx) as place, stopped_by_signals(stop):
+        while True:
+            summary = reconcile(place, say=say, stop=stop, wanted=wanted)
+            if as_json:
+                print_json(summary)
+            else:
+                print_summary(summary)
+            if stop.is_set():
+                return 130
+            if every is None or stop.wait(every):
+                return 1 if summary.failed else 0
+
+
+def _means(uid: str | None, ref: str) -> bool:
+    return uid is None or uid in (ref, ref.rpartition("/")[2])
+
+
+@contextmanager
+def stopped_by_signals(stop: threading.Event) -> Iterator[None]:
+    """Lets SIGINT and SIGTERM end the work in order: the task is killed, nothing is lost."""
+
+    def handle(number: int, frame: Any) -> None:  # noqa: ARG001
+        if stop.is_set():  # a second time: at once
+            raise KeyboardInterrupt
+        stop.set()
+        click.echo("Stopping: the running task is being ended.", err=True)
+
+    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

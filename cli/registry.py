@@ -1,0 +1,188 @@
+"""`medperf registry`: make one, verify it, get its keys."""
+
+from pathlib import Path
+
+import click
+
+from .desk import home, json_option, workplace, yes_option
+from .output import confirm, print_json, print_text, say
+
+
+@click.group("registry")
+def command() -> None:
+    """A registry is a Git repository; everything in it can be verified by anybody who has a clone.
+
+    \b
+    Example:
+      medperf registry init chest.git --name chest --owner committee --member alice
+    """
+
+
+@command.command("init")
+@click.argument("url")
+@click.option("--name", required=True, help="The registry's name.")
+@click.option("--description", default="", help="What it is for.")
+@click.option("--owner", required=True, help="The first organisation, whose member is the admin.")
+@click.option("--member", required=True, help="You, the first admin.")
+@click.option(
+    "--approval",
+    type=click.Choice(["signed", "merge"]),
+    default="signed",
+    show_default=True,
+    help="signed: people sign what takes part. merge: whoever can merge is believed.",
+)
+@click.option("--profile-name", default="default", show_default=True)
+@click.option("--storage", metavar="DIR", help="Where data, images and runs live.")
+@click.option("--engine", type=click.Choice(["docker", "singularity", "sandbox"]))
+@click.option("--key", metavar="FILE", help="An existing key, or 'agent' for ssh-agent.")
+@click.option("--set", "settings", multiple=True, metavar="FIELD=VALUE", help="A setting.")
+@yes_option
+def init(
+    url: str,
+    name: str,
+    description: str,
+    owner: str,
+    member: str,
+    approval: str,
+    profile_name: str,
+    storage: str | None,
+    engine: str | None,
+    key: str | None,
+    settings: tuple[str, ...],
+    yes: bool,
+) -> None:
+    """Make a registry at URL: a path where nothing is yet, or an empty repository.
+
+    Makes your key and profile too, if they are not there. The first commit holds registry.yaml,
+    your organisation's file, JSON Schemas, CODEOWNERS and the validating workflow, and is signed.
+
+    \b
+    Examples:
+      medperf registry init /srv/git/chest.git --name chest --owner committee --member alice
+      medperf registry init git@github.com:example/chest.git --name chest --owner uni --member carol
+    """
+    from ..reconciler.joining import found_registry
+
+    say(f"A registry {name!r} is made at {url}, with {owner}/{member} as its first admin.")
+    confirm("Go on?", yes=yes)
+    print_text(
+        found_registry(
+            home(),
+            name,
+            url,
+            profile=profile_name,
+            description=description,
+            owner=owner,
+            member=member,
+            approval="merge" if approval == "merge" else "signed",
+            storage=storage,
+            engine=engine,
+            key=key,
+            settings=settings,
+        )
+    )
+
+
+@command.command("verify")
+@click.option(
+    "--clone", type=click.Path(path_type=Path), help="A clone to verify, without profile."
+)
+@json_option
+@click.pass_context
+def verify(ctx: click.Context, clone: Path | None, as_json: bool) -> int:
+    """Check every commit, statement and result of the registry, from the first commit on.
+
+    With a profile, from what was pinned at login; with --clone, any clone, on its own word.
+
+    \b
+    Examples:
+      medperf registry verify
+      medperf registry verify --clone chest.git
+    """
+    from ..registry.verify import verify_registry
+
+    if clone is not None:
+        from ..registry.git import Repository
+        from ..schemas.errors import RegistryError
+
+        with Repository.open(clone) as repository:
+            tip = repository.resolve("refs/heads/main")
+            if tip is None:
+                raise RegistryError(f"{clone} has no branch main: is it a clone of a registry?")
+            report = verify_registry(repository, tip)
+    else:
+        from ..reconciler.workplace import MAIN
+
+        with workplace(ctx) as place:
+            place.fetch()
+            tip = place.repository.resolve(MAIN) or ""
+            report = verify_registry(place.repository, tip, place.pinned)
+    if as_json:
+        print_json(report)
+        return 0 if report.accepted else 1
+    for note in report.notes:
+        print_text(f"ignored: {note}")
+    for path, waits in report.pending.items():
+        print_text(f"not in force: {path} waits for {', and for '.join(waits)}")
+    for problem in report.problems:
+        print_text(f"wrong: {problem}")
+    print_text(
+        f"{'Verified' if report.accepted else 'NOT verified'}: {report.commits} commits, "
+        f"{report.statements} statements, {report.valid_results} of {report.results} results "
+        f"valid, at {report.tip[:12]}."
+    )
+    return 0 if report.accepted else 1
+
+
+@command.command("keys")
+@click.option(
+    "--format", "form", type=click.Choice(["pem", "ssh", "allowed-signers"]), default="pem"
+)
+@click.option("-o", "folder", type=click.Path(path_type=Path), required=True, metavar="DIR")
+@click.pass_context
+def keys(ctx: click.Context, form: str, folder: Path) -> None:
+    """Write the owners' public keys into DIR, for cosign, openssl, ssh-keygen or git.
+
+    \b
+    Example:
+      medperf registry keys --format pem -o keys
+      cosign verify-blob-attestation --key keys/hospital.ward.pem …
+    """
+    from ..registry.keyring import key_files
+
+    with workplace(ctx) as place:
+        view = place.view()
+        owners = [item.manifest for item in view.owners.values()]
+        files = key_files(owners, form)  # type: ignore[arg-type]
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, data in files.items():
+        (folder / name).write_bytes(data)
+    print_text(f"{len(files)} files in {folder}: {', '.join(sorted(files))}")
+
+
+@command.command("log")
+@click.option("-n", "most", type=click.IntRange(min=1), default=20, show_default=True)
+@json_option
+@click.pass_context
+def log(ctx: click.Context, most: int, as_json: bool) -> None:
+    """Show the newest commits of the registry's main, and what each of them did.
+
+    \b
+    Example:
+      medperf registry log -n 5
+    """
+    from ..reconciler.workplace import MAIN
+    from .output import print_table
+
+    with workplace(ctx) as place:
+        place.fetch()
+        tip = place.repository.resolve(MAIN)
+        steps = place.repository.first_parents(tip)[-most:] if tip else []
+    if as_json:
+        print_json(steps)
+        return
+    rows = [
+        (step.commit[:12], ", ".join(f"{one.status} {one.path}" for one in step.changes[:3]))
+        for step in reversed(steps)
+    ]
+    print_table(("commit", "changes"), rows, empty="There is no commit.")

@@ -1,0 +1,222 @@
+"""`medperf result`: look at results, decide what leaves, publish, verify."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from .desk import json_option, workplace, yes_option
+from .output import confirm, print_json, print_table, print_text, say
+
+if TYPE_CHECKING:
+    from ..reconciler.results import LocalResult
+
+
+@click.group("result")
+def command() -> None:
+    """Results stay at the site until they are released; published ones can be verified by anybody.
+
+    \b
+    Example:
+      medperf result release --all
+    """
+
+
+@command.command("ls")
+@click.option("--local", is_flag=True, help="Finished runs of this site that are not published.")
+@click.option("--mine", is_flag=True, help="Only those of your datasets and models.")
+@json_option
+@click.pass_context
+def ls(ctx: click.Context, local: bool, mine: bool, as_json: bool) -> None:
+    """List the published results, or the local ones.
+
+    \b
+    Example:
+      medperf result ls --local
+    """
+    from ..reconciler import results
+    from ..reconciler.passes import look
+
+    with workplace(ctx) as place:
+        if local:
+            view, plan = look(place)
+            waiting = results.local(place, view, plan.runs)
+            if as_json:
+                print_json(waiting)
+                return
+            print_table(
+                ("result", "state", "metrics", "bits"),
+                [(one.name, one.state, len(one.metrics), one.bits) for one in waiting],
+                empty="There is none here.",
+            )
+            return
+        view = place.view()
+        found = results.published(view, owner=place.owner if mine else None)
+    if as_json:
+        print_json([{"name": one.name, **_fields(one)} for one in found])
+        return
+    rows = [
+        (one.name, one.dataset, one.model, ", ".join((one.answer, *one.marks)), one.day)
+        for one in found
+    ]
+    headers = ("result", "dataset", "model", "state", "day")
+    print_table(headers, rows, empty="No result is published yet.")
+
+
+def _fields(result: object) -> dict[str, object]:
+    from .output import plain
+
+    fields = plain(result)
+    assert isinstance(fields, dict)  # noqa: S101
+    return fields
+
+
+@command.command("view")
+@click.argument("uid")
+@json_option
+@click.pass_context
+def view_(ctx: click.Context, uid: str, as_json: bool) -> None:
+    """Show the result UID: a local result's name, or the path or name of a published one.
+
+    \b
+    Example:
+      medperf result view chestxray.chest-resnet.chest
+    """
+    from ..reconciler import results
+    from ..reconciler.passes import look
+
+    with workplace(ctx) as place:
+        view, plan = look(place)
+        for one in results.published(view):
+            if uid in (one.name, one.path, one.path.rpartition("/")[2].removesuffix(".yaml")):
+                if as_json:
+                    print_json(_fields(one))
+                else:
+                    print_text(view.result_item(one.path).data.decode().rstrip())
+                return
+        run = results.find_run(plan.runs, uid)
+        local = [one for one in results.local(place, view, plan.runs) if one.pair == run.pair]
+    if as_json:
+        print_json(local[0] if local else run)
+    elif local:
+        _print_local(local[0])
+    else:
+        print_text(f"{run.pair.local_name} is {run.state}: {run.explanation}")
+
+
+def _print_local(result: "LocalResult") -> None:
+    print_text(f"{result.name} ({result.state}), {result.pair.model} on {result.pair.dataset}")
+    if result.withheld:
+        print_text("It is withheld: " + "; ".join(result.withheld))
+        return
+    rows: list[tuple[object, ...]]
+    rows = [(name, value, "leaves") for name, value in result.metrics.items()]
+    rows += [(one.metric, "-", f"suppressed: {one.reason}") for one in result.suppressed]
+    print_table(("metric", "value", "what happens"), rows, empty="No metric would leave.")
+    print_text(f"{result.bits} bits would leave.")
+
+
+@command.command("release")
+@click.argument("uid", required=False)
+@click.option("--all", "all_", is_flag=True, help="Every result that awaits a decision.")
+@click.option("--decline", is_flag=True, help="Decide that it does not leave.")
+@yes_option
+@click.pass_context
+def release(ctx: click.Context, uid: str | None, all_: bool, decline: bool, yes: bool) -> None:
+    """Decide what leaves: shows exactly the numbers that would, and asks.
+
+    A released result is published by the next 'medperf reconcile' or 'medperf result submit'.
+
+    \b
+    Examples:
+      medperf result release chestxray.chest-resnet.chest
+      medperf result release --all
+    """
+    with workplace(ctx) as place:
+        _decide(place, uid, all_=all_, decline=decline, yes=yes)
+
+
+def _decide(place: object, uid: str | None, *, all_: bool, decline: bool, yes: bool) -> int:
+    from ..reconciler import results
+    from ..reconciler.workplace import Workplace
+
+    assert isinstance(place, Workplace)  # noqa: S101
+    if (uid is None) != all_:
+        raise click.UsageError("Name one result, or say --all.")
+    _, waiting = results.awaiting(place, uid)
+    if not waiting:
+        print_text("No result awaits a decision.")
+        return 0
+    for one in waiting:
+        _print_local(one)
+        print_text("")
+    say(f"Who can read {place.url} can read what leaves, now and for ever.")
+    confirm("Decline these?" if decline else "Let these numbers leave?", yes=yes)
+    for one in waiting:
+        results.decide(place, one, "declined" if decline else "released")
+        print_text(f"{one.name}: {'declined' if decline else 'released'}")
+    return len(waiting)
+
+
+@command.command("submit")
+@click.option("--result", "uid", metavar="ID", help="A local result.")
+@click.option("--all", "all_", is_flag=True, help="Every local result.")
+@yes_option
+@click.pass_context
+def submit(ctx: click.Context, uid: str | None, all_: bool, yes: bool) -> None:
+    """Release results and publish them at once, as a signed commit on this site's proposal.
+
+    \b
+    Example:
+      medperf result submit --result chestxray.chest-resnet.chest
+    """
+    from ..reconciler.results import publish_released
+
+    with workplace(ctx) as place:
+        _decide(place, uid, all_=all_, decline=False, yes=yes)
+        published = publish_released(place)
+    if published is None:
+        print_text("Nothing new to publish.")
+    else:
+        print_text(
+            f"Proposed {published.results} results on {published.branch} ({published.commit[:12]})."
+        )
+
+
+@command.command("verify")
+@click.argument("file", type=click.Path(exists=True, path_type=Path))
+@click.option("--clone", type=click.Path(path_type=Path), help="A clone to verify against.")
+@json_option
+@click.pass_context
+def verify(ctx: click.Context, file: Path, clone: Path | None, as_json: bool) -> int:
+    """Check one result file against the registry, offline, and say what is proven and by whom.
+
+    \b
+    Examples:
+      medperf result verify 4ec7aeb55ce722e4.yaml
+      medperf result verify 4ec7aeb55ce722e4.yaml --clone chest.git
+    """
+    from ..registry.git import Repository
+    from ..registry.verify import verify_result
+    from ..registry.view import open_view
+    from ..schemas.errors import RegistryError
+
+    data = file.read_bytes()
+    if clone is not None:
+        with Repository.open(clone) as repository:
+            tip = repository.resolve("refs/heads/main")
+            if tip is None:
+                raise RegistryError(f"{clone} has no branch main: is it a clone of a registry?")
+            found = verify_result(open_view(repository, tip), data)
+    else:
+        with workplace(ctx) as place:
+            found = verify_result(place.view(fetch=False), data)
+    if as_json:
+        print_json(found)
+    else:
+        print_text(f"{file.name}: {found.answer}")
+        for line in found.proven:
+            print_text(f"  proven   {line}")
+        for line in found.against:
+            print_text(f"  against  {line}")
+    return 0 if found.accepted else 1

@@ -1,0 +1,37 @@
+"""`medperf status`: where every run of this site is."""
+
+import click
+
+from .desk import json_option, workplace
+from .output import print_json, print_text
+from .runs import print_plan
+
+
+@click.command("status")
+@json_option
+@click.option("--offline", is_flag=True, help="Use the registry as last fetched.")
+@click.pass_context
+def command(ctx: click.Context, as_json: bool, offline: bool) -> None:
+    """Show who you are, what the registry is, what is on this machine, and where each run is.
+
+    \b
+    Example:
+      medperf status
+    """
+    from ..reconciler.status import status
+
+    with workplace(ctx) as place:
+        now = status(place, fetch=not offline)
+    if as_json:
+        print_json(now)
+        return
+    print_text(
+        f"profile   {now.profile}\n"
+        f"registry  {now.url} at {now.commit[:12]}\n"
+        f"acts for  {', '.join(now.identities)}\n"
+        f"engine    {now.engine}\n"
+        f"datasets  {', '.join(now.datasets) or 'none'}\n"
+    )
+    print_plan(now.plan)
+    for note in now.notes:
+        print_text(f"ignored: {note}")

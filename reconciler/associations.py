@@ -1,0 +1,46 @@
+"""Associations as people see them: on main, in open proposals, and rejected."""
+
+from dataclasses import dataclass
+
+from ..registry import proposals
+from ..registry.paths import classify
+from ..registry.view import View
+from .workplace import Workplace
+
+
+@dataclass(frozen=True)
+class Listed:
+    """One association: where it stands, and why."""
+
+    benchmark: str
+    component: str
+    part: str
+    state: str
+    why: str
+    path: str
+
+
+def list_associations(
+    place: Workplace, view: View, *, benchmark: str | None = None
+) -> list[Listed]:
+    """All associations by path; those in open proposals are pending, closed ones rejected."""
+    found: dict[str, Listed] = {}
+    for rejected in proposals.list_rejected(place.repository, place.url):
+        for path in rejected.paths:
+            _add(found, path, "rejected", rejected.reason)
+    for state in view.associations:
+        why = "; ".join(state.reasons) or ", ".join(state.missing)
+        found[state.path] = Listed(
+            state.benchmark, state.component, state.part, state.state, why, state.path
+        )
+    for proposal in proposals.list_open(place.repository, place.url):
+        for change in proposals.view(place.repository, proposal).changes:
+            _add(found, change.path, "pending", f"proposed as {proposal.id}")
+    wanted = view.benchmark(benchmark).ref if benchmark else None
+    return [one for _, one in sorted(found.items()) if wanted in (None, one.benchmark)]
+
+
+def _add(found: dict[str, Listed], path: str, state: str, why: str) -> None:
+    spot = classify(path)
+    if spot.kind == "association":
+        found[path] = Listed(spot.ref, spot.component, spot.side or "", state, why, path)

@@ -1,0 +1,41 @@
+"""What this site lets run at all, whoever has approved it: engines, owners, resources."""
+
+from ..runner.workshop import choose_image
+from ..schemas.errors import CubeError, EngineError
+from ..schemas.manifests import Cube
+from .settings import Profile, in_bytes
+
+
+def check_cube(profile: Profile, cube: Cube) -> None:
+    """An EngineError or CubeError that says why this site does not run a cube, if it does not."""
+    word, sentence = cube_obstacle(profile, cube)
+    if word:
+        raise (CubeError if word == "no-image" else EngineError)(sentence)
+
+
+def cube_obstacle(profile: Profile, cube: Cube) -> tuple[str, str]:
+    """Why this site cannot or will not run a cube: a machine word and a sentence, or nothing."""
+    name = f"{cube.metadata.owner}/{cube.metadata.name}"
+    if profile.engine == "sandbox" and not (
+        profile.policy.sandbox_foreign or cube.metadata.owner == profile.me.owner
+    ):
+        return "sandbox-foreign", (
+            f"{name} is another owner's, and this site runs those in docker or singularity only "
+            "(policy.sandboxForeign)."
+        )
+    try:
+        choose_image(cube, profile.engine)
+    except CubeError as error:
+        return "no-image", str(error)
+    wish = cube.spec.resources
+    if wish and wish.memory and in_bytes(wish.memory) > in_bytes(profile.limits.memory):
+        return "resources", (
+            f"{name} asks for {wish.memory} of memory, this site gives {profile.limits.memory} "
+            "(limits.memory)."
+        )
+    if wish and wish.gpus and wish.gpus > len(profile.limits.gpus):
+        return "resources", (
+            f"{name} asks for {wish.gpus} GPUs, this site gives {len(profile.limits.gpus)} "
+            "(limits.gpus)."
+        )
+    return "", ""

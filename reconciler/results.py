@@ -1,0 +1,218 @@
+"""Results: local ones with what would leave, what a person decides, and published ones."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+from typing import Literal
+
+from ..registry.paths import result_path
+from ..registry.view import View
+from ..schemas.errors import UsageError, WithheldError
+from ..schemas.manifests import Result, Suppressed
+from ..schemas.metrics import Disclosed, parse_evaluator_file
+from ..schemas.names import nearest
+from .disclosure import check_results, read_once, shown_digest
+from .passes import look, publish_runs
+from .plan import Pair, PlannedRun, State, Step
+from .publish import Published
+from .records import Decision
+from .workplace import Workplace
+
+Answer = Literal["released", "declined"]
+
+
+@dataclass(frozen=True)
+class LocalResult:
+    """A finished run of this site: where it stands, and exactly what would leave."""
+
+    name: str
+    pair: Pair
+    state: str
+    metrics: Mapping[str, Decimal | int]
+    suppressed: tuple[Suppressed, ...]
+    bits: int
+    withheld: tuple[str, ...]
+    before: Mapping[str, object]
+
+
+@dataclass(frozen=True)
+class PublishedResult:
+    """A result in the registry, with what it is worth."""
+
+    path: str
+    benchmark: str
+    dataset: str
+    model: str
+    answer: str
+    marks: tuple[str, ...]
+    signed_by: str
+    day: str
+    metrics: Mapping[str, int | float]
+    suppressed: tuple[Suppressed, ...]
+
+    @property
+    def name(self) -> str:
+        """`<benchmark>.<model>.<dataset>` by bare names."""
+        return ".".join(
+            ref.rpartition("/")[2] for ref in (self.benchmark, self.model, self.dataset)
+        )
+
+
+def published(view: View, *, owner: str | None = None) -> list[PublishedResult]:
+    """The results in the registry, by path; with `owner`, those of its datasets and models."""
+    found = []
+    for path, item in sorted(view.snapshot.results.items()):
+        spec = item.manifest.spec
+        mine = owner in (spec.dataset.ref.partition("/")[0], spec.model.ref.partition("/")[0])
+        if owner is not None and not mine:
+            continue
+        found.append(_published(view, path, item.manifest))
+    return found
+
+
+def _published(view: View, path: str, result: Result) -> PublishedResult:
+    spec, state = result.spec, view.results[path]
+    standing = view.standing(path) if state.answer == "valid" else state.answer
+    return PublishedResult(
+        path=path,
+        benchmark=spec.benchmark.ref,
+        dataset=spec.dataset.ref,
+        model=spec.model.ref,
+        answer=state.answer,
+        marks=() if standing in ("current", "invalid") else (standing,),
+        signed_by=state.signed_by,
+        day=spec.run.day,
+        metrics=spec.metrics,
+        suppressed=spec.disclosure.suppressed,
+    )
+
+
+def local(place: Workplace, view: View, runs: Sequence[PlannedRun]) -> list[LocalResult]:
+    """The finished runs of this site that are not in the registry yet."""
+    found = []
+    for run in runs:
+        folder = place.runs.folder(run.pair)
+        if run.state is State.PUBLISHED or place.runs.record(run.pair).done is None:
+            continue
+        if folder.results.exists():
+            found.append(_local(place, view, run))
+    return found
+
+
+def _local(place: Workplace, view: View, run: PlannedRun) -> LocalResult:
+    folder = place.runs.folder(run.pair)
+    benchmark = view.benchmark(run.pair.benchmark).manifest.spec
+    before: object = {}
+    try:
+        before = parse_evaluator_file(read_once(folder.results))
+        kept = check_results(folder.results, benchmark, place.profile.policy)
+        withheld: tuple[str, ...] = ()
+    except WithheldError as error:
+        kept, withheld = Disclosed({}, (), 0), error.reasons
+    return LocalResult(
+        name=run.pair.local_name,
+        pair=run.pair,
+        state=str(run.state),
+        metrics=kept.metrics,
+        suppressed=kept.suppressed,
+        bits=kept.bits,
+        withheld=withheld,
+        before=before if isinstance(before, dict) else {},
+    )
+
+
+def find_run(runs: Sequence[PlannedRun], uid: str) -> PlannedRun:
+    """The run that `uid` means: a local result's name, or the first digits of its run key."""
+    same = [run for run in runs if run.pair.local_name == uid]
+    if not same and len(uid) >= 6:
+        same = [run for run in runs if run.pair.key.startswith(uid)]
+    if len(same) == 1:
+        return same[0]
+    if same:
+        keys = " or ".join(run.pair.short for run in same)
+        raise UsageError(f"More than one run is called {uid!r}: write {keys}.")
+    close = nearest(uid, [run.pair.local_name for run in runs])
+    hint = f" Did you mean {' or '.join(close)}?" if close else ""
+    raise UsageError(f"This site has no run {uid!r}.{hint}")
+
+
+def awaiting(place: Workplace, uid: str | None) -> tuple[View, list[LocalResult]]:
+    """The results that a person can decide about: the one that is named, or all that wait."""
+    view, plan = look(place)
+    results = local(place, view, plan.runs)
+    if uid is not None:
+        run = find_run(plan.runs, uid)
+        chosen = [one for one in results if one.pair.key == run.pair.key]
+        if not chosen:
+            raise UsageError(f"{uid} is {run.state}: {run.explanation}")
+        if run.state in (State.PROPOSED, State.PUBLISHED):
+            raise UsageError(f"{uid} is {run.state} already: what has left cannot be changed.")
+        return view, chosen
+    return view, [one for one in results if one.state == State.AWAITING_RELEASE]
+
+
+def decide(place: Workplace, result: LocalResult, answer: Answer) -> None:
+    """Writes down a person's answer about exactly the numbers in `result`."""
+    if result.withheld and answer == "released":
+        raise WithheldError(result.withheld)
+    shown = Disclosed(result.metrics, result.suppressed, result.bits)
+    record = place.runs.record(result.pair)
+    decision = Decision(answer=answer, shown=shown_digest(shown))
+    place.runs.folder(result.pair).write(record.model_copy(update={"decision": decision}))
+
+
+def publish_released(place: Workplace) -> Published | None:
+    """Proposes every released result; None where there is nothing new to propose."""
+    view, plan = look(place)
+    pairs = [run.pair for run in plan.due if run.step is Step.PUBLISH]
+    return publish_runs(place, view, pairs) if pairs else None
+
+
+def local_path(place: Workplace, pair: Pair) -> Path:
+    """The folder of a run on this machine."""
+    return place.runs.folder(pair).path
+
+
+def registry_path(pair: Pair) -> str:
+    """The path of a run's result in the registry."""
+    return result_path(pair.benchmark, pair.dataset, pair.model, pair.key)
+
+
+def retry(place: Workplace, uid: str) -> str:
+    """Forgets the failures of a run, so that it is due again."""
+    _, plan = look(place, fetch=False)
+    run = find_run(plan.runs, uid)
+    record = place.runs.record(run.pair)
+    if not record.attempts:
+        return f"{uid} has not failed: it is {run.state}."
+    place.runs.folder(run.pair).write(record.model_copy(update={"attempts": ()}))
+    return f"{uid} will be tried again in the next pass."
+
+
+def describe_run(place: Workplace, uid: str) -> str:
+    """What a run would do, for the person who consents to it."""
+    view, plan = look(place)
+    run = find_run(plan.runs, uid)
+    cube = view.cube(run.pair.model).manifest
+    images = "\n".join(
+        f"  image   {one.engine}: {one.image or (one.archive.digest if one.archive else '')}"
+        for one in cube.spec.images
+    )
+    state = view.association(run.pair.benchmark, "models", run.pair.model)
+    signed = ", ".join(state.signed) if state else "nobody"
+    return (
+        f"{run.pair.model} would run on {run.pair.dataset} for {run.pair.benchmark}.\n"
+        f"  digest  {run.pair.model_digest}\n{images}\n"
+        f"  signed  {signed}\n"
+        f"It would see the prepared data without labels, no network, nothing else of this machine."
+    )
+
+
+def consent(place: Workplace, uid: str) -> str:
+    """Writes down that a run may happen."""
+    _, plan = look(place, fetch=False)
+    run = find_run(plan.runs, uid)
+    record = place.runs.record(run.pair)
+    place.runs.folder(run.pair).write(record.model_copy(update={"consented": True}))
+    return f"{uid} may run; the next pass runs it."

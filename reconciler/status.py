@@ -1,0 +1,38 @@
+"""Where everything of a profile is: read fresh, nothing remembered."""
+
+from dataclasses import dataclass
+
+from .passes import look
+from .plan import Plan
+from .workplace import Workplace
+
+
+@dataclass(frozen=True)
+class Status:
+    """A profile, its registry, what is on this machine, and each run's state."""
+
+    profile: str
+    url: str
+    commit: str
+    identities: tuple[str, ...]
+    engine: str
+    datasets: tuple[str, ...]
+    plan: Plan
+    notes: tuple[str, ...]
+
+
+def status(place: Workplace, *, fetch: bool = True) -> Status:
+    """The status of an opened profile."""
+    view, plan = look(place, fetch=fetch)
+    me = place.profile.me
+    identities = [f"{me.owner}/{one.name}" for one in (me.member, me.site) if one is not None]
+    return Status(
+        profile=place.name,
+        url=place.url,
+        commit=view.tip,
+        identities=tuple(identities),
+        engine=place.profile.engine,
+        datasets=tuple(f"{one.record.name} ({one.uid})" for one in place.datasets.prepared()),
+        plan=plan,
+        notes=tuple(str(note) for note in view.notes),
+    )
