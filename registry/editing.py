@@ -14,7 +14,8 @@ from ..schemas.documents import load
 from ..schemas.errors import InvalidDocumentError, Problem
 
 Edit = Callable[[dict[str, Any]], None]
-_ITEM_UNDER_KEY = re.compile(rb"^( *)[A-Za-z]+:\n( *)- ", re.MULTILINE)
+_ITEM_UNDER_KEY = re.compile(rb"^( *)[^ \n].*:\n( *)- ", re.MULTILINE)
+_KEY_UNDER_KEY = re.compile(rb"^[a-z]+:\n( +)[^ -]", re.MULTILINE)
 
 
 def edit(data: bytes, change: Edit, *, file: str) -> bytes:
@@ -30,7 +31,7 @@ def edit(data: bytes, change: Edit, *, file: str) -> bytes:
     yaml.preserve_quotes = True
     yaml.width = 1 << 20
     offset = _item_indent(data)
-    yaml.indent(mapping=2, sequence=offset + 2, offset=offset)
+    yaml.indent(mapping=_key_indent(data), sequence=offset + 2, offset=offset)
     try:
         content = yaml.load(data)
         _raise_serial(content)
@@ -57,3 +58,9 @@ def _item_indent(data: bytes) -> int:
     """By how much this document indents the items of a list below their key."""
     match = _ITEM_UNDER_KEY.search(data)
     return max(0, len(match[2]) - len(match[1])) if match else 2
+
+
+def _key_indent(data: bytes) -> int:
+    """By how much this document indents the fields of a field."""
+    match = _KEY_UNDER_KEY.search(data)
+    return len(match[1]) if match else 2

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING, Literal, Self, TypeVar
 
 from ..schemas.errors import ConflictError, RegistryError
 from .git_objects import (
@@ -28,8 +28,6 @@ from .git_objects import (
 from .git_process import (
     MissingRefError,
     Runner,
-    load_git,
-    neutral_environment,
     push_error,
     remote_address,
     remote_error,
@@ -46,6 +44,7 @@ _COMMIT_CAP = 1 << 20
 _REF = re.compile(r"refs(?:/[A-Za-z0-9_][A-Za-z0-9._-]*)+\Z")
 _REFSPEC = re.compile(r"\+?(refs/[A-Za-z0-9._/-]*\*?):(refs/[A-Za-z0-9._/-]*\*?)\Z")
 Status = Literal["A", "M", "D", "T"]
+Built = TypeVar("Built", str, str | None)
 
 
 @dataclass(frozen=True)
@@ -128,20 +127,13 @@ class Repository:
         path = path.absolute()
         if (path / "HEAD").is_file() and (path / "objects").is_dir():
             return cls(path)
-        folder = path if path.is_dir() else path.parent
-        process = load_git()(str(folder)).execute(
-            ["git", "rev-parse", "--path-format=absolute", "--git-dir", "--git-common-dir"],
-            as_process=True,
-            env=neutral_environment(),
+        for folder in (path, *path.parents) if path.exists() else ():
+            found = _checkout(folder / ".git")
+            if found is not None:
+                return cls(*found)
+        raise RegistryError(
+            f"{path} is not a Git repository: name the registry's own folder or a clone of it."
         )
-        out, _ = process.communicate()
-        process._terminate()
-        found = out.decode(errors="surrogateescape").splitlines()
-        if process.status or len(found) != 2 or not folder.is_dir():
-            raise RegistryError(
-                f"{path} is not a Git repository: name the registry's own folder or a clone of it."
-            )
-        return cls(Path(found[0]), Path(found[1]))
 
     def close(self) -> None:
         """End what runs for this repository."""
@@ -169,6 +161,21 @@ class Repository:
         """The id that the full name `ref` has, or None; no other name is ever tried."""
         done = self._runner.run(
             "show-ref", "--verify", "--hash", "--", check_ref(ref), expect=(0, 1, 128)
+        )
+        return done.out.decode().strip() if done.status == 0 else None
+
+    def named(self, name: str) -> str | None:
+        """The commit that a person means by `name`: a branch, a tag, `HEAD`, an id; or None.
+
+        For what is typed on a command line only: the rules ask for full names.
+        """
+        done = self._runner.run(
+            "rev-parse",
+            "--verify",
+            "--quiet",
+            "--end-of-options",
+            f"{name}^{{commit}}",
+            expect=(0, 1, 128),
         )
         return done.out.decode().strip() if done.status == 0 else None
 
@@ -423,15 +430,14 @@ class Repository:
         self,
         url: str,
         ref: str,
-        build: Callable[[str | None], str | None],
+        build: Callable[[str | None], Built],
         *,
         tries: int = 16,
-    ) -> str | None:
-        """The id that `ref` has at the remote once `build` has added to it and nobody else's work
-        was lost.
+    ) -> Built:
+        """The id that `ref` has once `build` has added to it, without the loss of anybody's work.
 
         `build` gets the newest value and returns the commit to push, with that as an ancestor; or
-        the same value, if there is nothing to do. It is called again for each try.
+        the same value (or None), if there is nothing to do. It is called again for each try.
         """
         made: str | None = None
         for attempt in range(tries):
@@ -439,8 +445,8 @@ class Repository:
             if made and base and self.is_ancestor(made, base):
                 return base  # the push before had arrived, only its answer was lost
             made = build(base)
-            if made == base or made is None:
-                return base
+            if made is None or made == base:
+                return made
             try:
                 self.push(url, {ref: (made, base)})
             except ConflictError:
@@ -457,6 +463,22 @@ class Repository:
         if done.status:
             raise remote_error(url, action, done.err)
         return done.out.decode(errors="surrogateescape")
+
+
+def _checkout(dotgit: Path) -> tuple[Path, Path] | None:
+    """The own and the common folder of the checkout with this `.git`; looked up without Git, which
+    would believe a variable of the surroundings, as it has in a hook, more than the path."""
+    try:
+        if dotgit.is_file():
+            link = dotgit.read_text().strip().removeprefix("gitdir: ")
+            dotgit = (dotgit.parent / link).resolve()
+        if not (dotgit / "HEAD").is_file():
+            return None
+        common = dotgit / "commondir"
+        shared = (dotgit / common.read_text().strip()).resolve() if common.is_file() else dotgit
+    except (OSError, UnicodeDecodeError, ValueError):
+        return None
+    return (dotgit, shared) if (shared / "objects").is_dir() else None
 
 
 def wait_before_retry(attempt: int) -> None:

@@ -41,6 +41,23 @@ _SSH = "ssh -o BatchMode=yes -o ConnectTimeout=30 -o ServerAliveInterval=15"
 _SCP = re.compile(r"(?:[A-Za-z0-9._-]+@)?[A-Za-z0-9][A-Za-z0-9.-]*:(?!/)[^:]")
 
 
+_NEUTRAL = {
+    "GIT_ALLOW_PROTOCOL": PROTOCOLS,
+    "GIT_ALTERNATE_OBJECT_DIRECTORIES": "",
+    "GIT_CONFIG_COUNT": "0",
+    "GIT_CONFIG_NOSYSTEM": "1",
+    "GIT_CONFIG_PARAMETERS": "",
+    "GIT_GRAFT_FILE": "/nowhere/no-grafts",
+    "GIT_NAMESPACE": "",
+    "GIT_NO_LAZY_FETCH": "1",
+    "GIT_NO_REPLACE_OBJECTS": "1",
+    "GIT_OPTIONAL_LOCKS": "0",
+    "GIT_TERMINAL_PROMPT": "0",
+    "LANGUAGE": "C",
+    "LC_ALL": "C",
+}
+
+
 class MissingRefError(RegistryError):
     """The remote does not have the reference that was asked for."""
 
@@ -100,7 +117,7 @@ class Runner:
             "GIT_DIR": str(self.folder),
             "GIT_OBJECT_DIRECTORY": str(self.common / "objects"),
             "GIT_CONFIG_GLOBAL": str(self._network_config()) if network else os.devnull,
-            **neutral_environment(),
+            **_NEUTRAL,
         }
         if "GIT_COMMON_DIR" in os.environ:
             environment["GIT_COMMON_DIR"] = str(self.common)
@@ -114,25 +131,6 @@ class Runner:
         if self._network is None:
             self._network = _write_network_config(self._git, self.folder)
         return self._network
-
-
-def neutral_environment() -> dict[str, str]:
-    """The variables of every Git call, whatever the repository."""
-    return {
-        "GIT_ALLOW_PROTOCOL": PROTOCOLS,
-        "GIT_ALTERNATE_OBJECT_DIRECTORIES": "",
-        "GIT_CONFIG_COUNT": "0",
-        "GIT_CONFIG_NOSYSTEM": "1",
-        "GIT_CONFIG_PARAMETERS": "",
-        "GIT_GRAFT_FILE": "/nowhere/no-grafts",
-        "GIT_NAMESPACE": "",
-        "GIT_NO_LAZY_FETCH": "1",
-        "GIT_NO_REPLACE_OBJECTS": "1",
-        "GIT_OPTIONAL_LOCKS": "0",
-        "GIT_TERMINAL_PROMPT": "0",
-        "LANGUAGE": "C",
-        "LC_ALL": "C",
-    }
 
 
 def load_git() -> "type[Git]":

@@ -138,8 +138,6 @@ def propose(
         return parent
 
     head = repo.write(url, ref, build)
-    if head is None:  # build always answers with a commit
-        raise RegistryError(f"The proposal {branch} could not be written.")
     title = message.strip().partition("\n")[0]
     address = (forge or forge_of(repo, url)).open(branch, head=head, title=title)
     return _proposal(repo, branch, head, main, address)

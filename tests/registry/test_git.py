@@ -1,5 +1,6 @@
 """A registry's repository: what is written is sound, what is read is exact, nobody loses work."""
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -361,7 +362,7 @@ def test_writing_ends_when_there_is_nothing_to_do_or_no_hope(
 ) -> None:
     one = commit(repo, [], {"a": b"1"})
     repo.push(str(remote), {MAIN: (one, None)})
-    assert repo.write(str(remote), MAIN, lambda base: base) == one
+    assert repo.write(str(remote), MAIN, lambda base: base or one) == one
 
     def refused(*_: object) -> None:
         raise ConflictError("too late")
@@ -380,6 +381,28 @@ def test_a_hook_at_the_remote_refuses_in_its_own_words(repo: Repository, remote:
         repo.push(str(remote), {MAIN: (commit(repo, [], {"a": b"1"}), None)})
     assert "Open a proposal" in str(caught.value)
     assert not isinstance(caught.value, ConflictError)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder to somebody else")
+def test_a_remote_of_another_user_is_used_once_it_is_declared_safe(
+    repo: Repository, remote: Path, home: Path
+) -> None:
+    made = commit(repo, [], {"a": b"1"})
+    for entry in (remote, *remote.rglob("*")):
+        os.chown(entry, 12345, 12345)
+    with pytest.raises(RegistryError, match=r"belongs to another user.*safe\.directory"):
+        repo.push(str(remote), {MAIN: (made, None)})
+    (home / ".gitconfig").write_text(f"[safe]\n\tdirectory = {remote}\n")
+    with Repository.open(repo.folder) as again:
+        again.push(str(remote), {MAIN: (made, None)})
+        assert again.fetch_ref(str(remote), MAIN) == made
+
+
+def test_a_branch_cannot_be_a_folder_of_branches(repo: Repository, remote: Path) -> None:
+    made = commit(repo, [], {"a": b"1"})
+    repo.push(str(remote), {"refs/heads/sites/x": (made, None)})
+    with pytest.raises(RegistryError, match="Choose another name"):
+        repo.push(str(remote), {"refs/heads/sites/x/y": (made, None)})
 
 
 def test_errors_of_reaching_a_remote_say_what_to_do(repo: Repository, tmp_path: Path) -> None:
@@ -428,6 +451,12 @@ def test_opening_says_what_is_no_repository(tmp_path: Path) -> None:
         Repository.open(tmp_path)
     with pytest.raises(RegistryError, match="not a Git repository"):
         Repository.open(tmp_path / "none" / "at-all")
+    for number, link in enumerate((b"gitdir: /nowhere", b"gitdir: ../..", b"\xff", b"")):
+        folder = tmp_path / f"broken-{number}"
+        folder.mkdir()
+        (folder / ".git").write_bytes(link)
+        with pytest.raises(RegistryError, match="not a Git repository"):
+            Repository.open(folder)
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "x").touch()
     with pytest.raises(RegistryError, match="is no Git repository"):
@@ -481,6 +510,8 @@ def test_the_surroundings_cannot_point_git_elsewhere(
         "GIT_CONFIG_VALUE_0": "banana",
     }.items():
         monkeypatch.setenv(name, value)
+    with Repository.open(repo.folder.parent / "mine.git") as opened:
+        assert opened.folder == repo.folder
     one = commit(repo, [], {"a": b"1"})
     repo.push(str(remote), {MAIN: (one, None)})
     repo.fetch(str(remote), [MIRROR])

@@ -291,6 +291,51 @@ def test_an_edit_keeps_the_style_of_the_document(bob: FileSigner) -> None:
         edit(b"a: &x 1\n", lambda _: None, file="x")
 
 
+def test_an_edit_that_would_do_more_than_asked_is_refused(bob: FileSigner) -> None:
+    before = OWNER.replace("KEY", bob.public_key).encode()
+    names = iter(["one", "two"])
+
+    def differ(content: dict[str, Any]) -> None:
+        content["metadata"]["description"] = next(names)
+
+    with pytest.raises(InvalidDocumentError, match="would change elsewhere too"):
+        edit(before, differ, file="x")
+
+    def impossible(content: dict[str, Any]) -> None:
+        content["metadata"]["description"] = object()
+
+    with pytest.raises(InvalidDocumentError, match="cannot be edited in place"):
+        edit(before, impossible, file="x")
+
+
+SETTINGS = """\
+apiVersion: medperf/v1alpha1
+kind: Settings
+spec:
+    serial: 9
+    labels:
+        a: >-
+            folded
+            text
+        b: "no"
+        c: 0o17   # as it was typed
+    mirrors:
+        DIGEST:
+        - https://a.example/x
+        - https://b.example/x?VERYLONG
+"""
+
+
+def test_an_edit_leaves_indents_quotes_and_long_lines_alone() -> None:
+    text = SETTINGS.replace("DIGEST", "sha256:" + "a" * 64).replace("VERYLONG", "y" * 300)
+
+    def add(content: dict[str, Any]) -> None:
+        content["spec"]["deprecated"] = True
+
+    edited = edit(text.encode(), add, file="cubes/a/b.settings.yaml").decode()
+    assert edited == text.replace("serial: 9", "serial: 10") + "    deprecated: true\n"
+
+
 def test_two_people_joining_at_once_lose_nothing(
     tmp_path: Path, alice: FileSigner, make_signer: Make
 ) -> None:
