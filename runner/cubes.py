@@ -16,6 +16,7 @@ are the exception, whose neighbours belong to the same cube.
 """
 
 import os
+import re
 import shutil
 import threading
 from collections.abc import Mapping
@@ -23,7 +24,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
-from ..schemas.errors import CubeError, DataError
+from ..schemas.errors import CubeError, DataError, EngineError
 from ..schemas.manifests import Cube
 from . import container_config, mlcube_format
 from .engines.protocol import Engine, Limits, LocalImage, Mount, Outcome, Task
@@ -142,8 +143,7 @@ def run_task(
     to look at; with `keep_failed` that is moved to the outputs as well (a partial result).
     """
     spec = ready.task(name)
-    if work.exists():
-        shutil.rmtree(work)
+    _empty(work)
     work.mkdir(mode=0o700, parents=True)
     execution.logs.mkdir(mode=0o700, parents=True, exist_ok=True)
     call = _call(ready, spec, inputs, outputs, work / "out")
@@ -173,6 +173,30 @@ def run_task(
         if whole:
             shutil.rmtree(work)
     return outcome
+
+
+def _empty(work: Path) -> None:
+    """Remove what an earlier try left, but never through a mount of a pass that was killed."""
+    if not work.exists():
+        return
+    real = work.resolve()
+    for mounted in _mount_points():
+        if mounted.is_relative_to(real):
+            raise EngineError(
+                f"{mounted} is still mounted, left by a run that was killed. Run `medperf "
+                "reconcile`, which cleans up first, or unmount it."
+            )
+    shutil.rmtree(work)
+
+
+def _mount_points() -> list[Path]:
+    """Every mount point that this process sees; `is_mount` misses binds of one file system."""
+    try:
+        lines = Path("/proc/self/mountinfo").read_text().splitlines()
+    except FileNotFoundError:  # not Linux: docker alone, and no mounts of ours
+        return []
+    octal = re.compile(r"\\([0-7]{3})")  # space, tab, line break and backslash come as \040 …
+    return [Path(octal.sub(lambda o: chr(int(o[1], 8)), line.split(" ")[4])) for line in lines]
 
 
 @dataclass(frozen=True)
@@ -301,30 +325,34 @@ def _move(staged: Path, target: Path) -> None:
 def task_limits(ready: ReadyCube, spec: TaskSpec, execution: Execution) -> Limits:
     """The limits of one task: what the cube asks for, within what the site gives.
 
-    CubeError if the cube asks for more memory, shared memory or GPUs than the site gives to a task.
+    What the manifest's `resources` name is needed: CubeError if the site gives a task less memory,
+    shared memory or GPUs. What the cube's own file says (`--shm-size 64g`, `accelerator_count`) was
+    written for one machine, so it is met as far as the site goes.
     """
-    site = execution.limits
-    wish = ready.cube.spec.resources
+    site, wish = execution.limits, ready.cube.spec.resources
     timeout = execution.timeouts.get(spec.name, site.timeout)
-    memory, shm, gpus = site.memory, site.shm, spec.gpus
-    asked_shm = spec.shm
+    memory, shm = site.memory, site.shm
+    have = () if ready.image.engine == "sandbox" else site.gpus  # it has none to give
+    gpus = len(have) if spec.gpus == ALL_GPUS else min(spec.gpus, len(have))
     if wish is not None:
-        timeout = min(timeout, (wish.timeout or {}).get(spec.name, timeout))  # type: ignore[call-overload]
+        asked = {str(task): seconds for task, seconds in (wish.timeout or {}).items()}
+        timeout = min(timeout, asked.get(spec.name, timeout))
         if wish.memory is not None:
-            asked = read_bytes(wish.memory)
-            if memory is not None and asked > memory:
+            need = read_bytes(wish.memory)
+            if memory is not None and need > memory:
                 raise _too_much(ready, "memory", wish.memory, f"{memory} bytes")
-            memory = asked
-        asked_shm = asked_shm if wish.shm is None else read_bytes(wish.shm)
-        gpus = gpus if wish.gpus is None else wish.gpus
-    if asked_shm is not None:
-        if memory is not None and asked_shm > memory:
-            raise _too_much(ready, "shared memory", f"{asked_shm} bytes", f"{memory} of memory")
-        shm = asked_shm
-    if gpus > len(site.gpus):
-        raise _too_much(ready, "GPUs", str(gpus), str(len(site.gpus)))
-    given = site.gpus if gpus == ALL_GPUS else site.gpus[:gpus]
-    return replace(site, timeout=timeout, memory=memory, shm=shm, gpus=given)
+            memory = need
+        if wish.gpus is not None:
+            if wish.gpus > len(have):
+                raise _too_much(ready, "GPUs", str(wish.gpus), str(len(have)))
+            gpus = wish.gpus
+    if wish is not None and wish.shm is not None:
+        shm = read_bytes(wish.shm)
+        if memory is not None and shm > memory:
+            raise _too_much(ready, "shared memory", wish.shm, f"{memory} bytes of memory")
+    elif spec.shm is not None:
+        shm = spec.shm if memory is None else min(spec.shm, memory // 2)
+    return replace(site, timeout=timeout, memory=memory, shm=shm, gpus=have[:gpus])
 
 
 def read_bytes(text: str) -> int:

@@ -15,6 +15,7 @@ site's own mirror in its intranet is allowed by writing its address (`10.0.0.5`,
 import ipaddress
 import socket
 import ssl
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -44,7 +45,9 @@ class AssetPolicy:
     `files`: folders below which `file:` addresses may be read; none by default. `hosts`: names
     (`example.org`, `*.example.org`, `*`), each with an optional `:port`, that may be asked; empty
     means any public host. A private address is reached only if it is itself written in `hosts`.
-    `ca_file`: a bundle of certificates to trust instead of the usual ones. Timeouts in seconds.
+    `ca_file`: a bundle of certificates to trust instead of the usual ones. Timeouts in seconds;
+    a server that sends fewer than `slowest` bytes a second, asked after the first `patience`
+    seconds, is given up, or one byte a minute would hold a pass for ever.
     """
 
     files: tuple[Path, ...] = ()
@@ -52,6 +55,8 @@ class AssetPolicy:
     ca_file: Path | None = None
     connect_timeout: float = 15.0
     read_timeout: float = 60.0
+    patience: float = 60.0
+    slowest: int = 1024
 
     def allows_file(self, path: Path) -> bool:
         """Whether `path`, its links followed, lies below one of the policy's folders."""
@@ -179,9 +184,8 @@ def open_url(url: str, policy: AssetPolicy, *, headers: Mapping[str, str]) -> It
             try:
                 if response.status_code not in (301, 302, 303, 307, 308):
                     with _translated(place):
-                        yield Reply(
-                            url, response.status_code, response.headers, _pieces(response, place)
-                        )
+                        pieces = _pieces(response, place, policy)
+                        yield Reply(url, response.status_code, response.headers, pieces)
                     return
                 url = urljoin(place.url, response.headers.get("location", ""))
             finally:
@@ -222,10 +226,20 @@ def _connect(
     raise AssetError(f"{place.url}: the host {place.host} has no address.", transient=True)
 
 
-def _pieces(response: "httpx.Response", place: Place) -> Iterator[bytes]:
+def _pieces(response: "httpx.Response", place: Place, policy: AssetPolicy) -> Iterator[bytes]:
     if response.headers.get("content-encoding", "identity") != "identity":
         raise AssetError(f"{place.url}: the server packs its answer though asked not to.")
-    yield from response.iter_raw()
+    began, came = time.monotonic(), 0
+    for piece in response.iter_raw():
+        came += len(piece)
+        seconds = time.monotonic() - began
+        if seconds > policy.patience and came < seconds * policy.slowest:
+            raise AssetError(
+                f"{place.url}: the server sends less than {policy.slowest} bytes a second. Try "
+                "again later: what has arrived is kept.",
+                transient=True,
+            )
+        yield piece
 
 
 @contextmanager

@@ -123,7 +123,7 @@ class Handler(BaseHTTPRequestHandler):
         self.send_response(200)
         self.end_headers()
         try:
-            for _ in range(64):
+            for _turn in range(64):
                 self.wfile.write(BODY)
         except OSError:
             pass
@@ -144,6 +144,15 @@ class Handler(BaseHTTPRequestHandler):
 
     def _slow(self, _: str | None) -> None:
         time.sleep(3)
+
+    def _drip(self, _: str | None) -> None:
+        self.send_response(200)
+        self.end_headers()
+        with contextlib.suppress(OSError):
+            for _turn in range(100):
+                self.wfile.write(b"x")
+                self.wfile.flush()
+                time.sleep(0.05)
 
     def _status(self, _: str | None) -> None:
         self._answer(int(self.path.split("/")[2]), b"")
@@ -380,6 +389,15 @@ def test_what_is_not_as_pinned_is_refused_and_leaves_nothing(
     assert "secret" not in str(caught.value)
     assert not assets.path(asset.digest).exists()
     assert transient or leftovers(assets) == []
+
+
+def test_a_server_that_drips_is_given_up(tmp_path: Path, server: Server) -> None:
+    assets = Assets(tmp_path / "a", server.policy(patience=0.3))
+    began = time.monotonic()
+    with pytest.raises(AssetError, match="less than 1024 bytes a second") as caught:
+        assets.fetch(pinned(server.url("drip/x")))
+    assert caught.value.transient
+    assert time.monotonic() - began < 3
 
 
 @pytest.mark.parametrize(

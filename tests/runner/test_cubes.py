@@ -1,5 +1,6 @@
 """From a manifest to an engine's task, with an engine of the tests' own that keeps what it gets."""
 
+import os
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -26,7 +27,7 @@ from medperf.runner.engines.protocol import (
     Progress,
     Task,
 )
-from medperf.schemas.errors import CubeError, DataError
+from medperf.schemas.errors import CubeError, DataError, EngineError
 from medperf.schemas.manifests import Asset, Cube, CubeSpec, Image, LabelledMetadata, Resources
 
 DIGEST = "sha256:" + "0" * 64
@@ -359,6 +360,62 @@ def test_wishes_beyond_the_site_are_refused(
 ) -> None:
     with pytest.raises(CubeError, match=message):
         call(tmp_path, ready(parts, cube(resources=wish)), "infer", Recorder(), limits=GPUS)
+
+
+@pytest.mark.parametrize(
+    ("text", "site", "shm", "gpus"),
+    [
+        ("docker: {gpu_args: --shm-size 64g}", GPUS, 4 << 30, ()),
+        ("docker: {gpu_args: --shm-size 1g}", GPUS, 1 << 30, ()),
+        ("docker: {gpu_args: --shm-size 64g}", Limits(), 64 << 30, ()),
+        ("platform: {accelerator_count: 1}", Limits(), 64 << 20, ()),
+        ("platform: {accelerator_count: 1}", GPUS, 64 << 20, ("0",)),
+    ],
+)
+def test_what_the_cubes_file_wishes_is_met_as_far_as_the_site_goes(
+    tmp_path: Path, parts: Path, text: str, site: Limits, shm: int, gpus: tuple[str, ...]
+) -> None:
+    engine = Recorder()
+    call(tmp_path, ready(parts, cube(f"{text}\n{MLCUBE}")), "infer", engine, limits=site)
+    found = engine.tasks[0].limits
+    assert (found.shm, found.gpus) == (shm, gpus)
+
+
+def test_the_sandbox_gives_no_gpus(tmp_path: Path, parts: Path) -> None:
+    engine = Recorder("sandbox")
+    text = "platform: {accelerator_count: 1}\n" + MLCUBE
+    call(tmp_path, ready(parts, cube(text), "sandbox"), "infer", engine, limits=GPUS)
+    assert engine.tasks[0].limits.gpus == ()
+
+
+def test_a_mount_left_by_a_killed_run_is_never_emptied(tmp_path: Path, parts: Path) -> None:
+    left = tmp_path / "work/engine/in0"
+    left.mkdir(parents=True)
+    if os.geteuid() or os.system(f"mount --bind {parts} {left} 2>/dev/null"):  # noqa: S605
+        pytest.skip("a folder cannot be mounted here")
+    try:
+        with pytest.raises(EngineError, match="still mounted"):
+            call(tmp_path, ready(parts), "infer", Recorder())
+        assert parts.joinpath("parameters.yaml").exists()
+    finally:
+        os.system(f"umount {left}")  # noqa: S605
+
+
+EXAMPLES = Path(__file__).parents[2] / "examples" / "chestxray"
+ROLES = {
+    "prep": "preparator",
+    "evaluator": "evaluator",
+    "reference": "model",
+    "resnet": "model",
+    "broken": "model",
+    "ensemble": "model",
+}
+
+
+@pytest.mark.parametrize(("folder", "role"), ROLES.items())
+def test_the_examples_are_whole_cubes(folder: str, role: str) -> None:
+    text = EXAMPLES.joinpath(folder, "mlcube.yaml").read_text()
+    check_role(read_cube(cube(text, role)), role)
 
 
 def test_bytes_are_read() -> None:
