@@ -440,6 +440,7 @@ class Repository:
         the same value (or None), if there is nothing to do. It is called again for each try.
         """
         made: str | None = None
+        last = ""
         for attempt in range(tries):
             base = self.fetch_ref(url, ref)
             if made and base and self.is_ancestor(made, base):
@@ -449,14 +450,13 @@ class Repository:
                 return made
             try:
                 self.push(url, {ref: (made, base)})
-            except ConflictError:
+            except ConflictError as error:
+                last = str(error)
                 if attempt + 1 < tries:
                     wait_before_retry(attempt)
             else:
                 return made
-        raise ConflictError(
-            f"{ref} of {url} changed {tries} times while this was written. Try again later."
-        )
+        raise ConflictError(f"{ref} was not written in {tries} tries. At the last: {last}")
 
     def _network(self, action: str, url: str, *arguments: str) -> str:
         done = self._runner.run(*arguments, network=True, expect=range(256))

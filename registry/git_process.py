@@ -247,6 +247,11 @@ _ADVICE: tuple[tuple[tuple[str, ...], str], ...] = (
         "ssh does not know this host's key. Connect to it once with ssh and compare the key.",
     ),
     (
+        (".lock': file exists",),
+        "another Git is changing the same reference, or one died and left its lock. Try again; if "
+        "it stays so and no Git is running there, remove the .lock file.",
+    ),
+    (
         (
             "permission denied",
             "authentication failed",
@@ -309,6 +314,8 @@ def push_error(url: str, done: Done) -> RegistryError:
             f"{url} has a branch whose name is the beginning of the new one's, or the other way "
             f"round, so nothing was written. Choose another name. Git said: {_said(done.err)}"
         )
+    if ".lock': file exists" in said:
+        return ConflictError(str(remote_error(url, "push to", done.err)))
     if any(word in said for word in _STALE) and "permission denied" not in said:
         return ConflictError(
             f"Somebody else changed {url} meanwhile; nothing was written. Try again."
