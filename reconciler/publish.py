@@ -42,6 +42,10 @@ class Published:
     results: int
 
 
+class _NothingNewError(Exception):
+    """Every result stands there already, or the open proposal is full."""
+
+
 def site_branch(by: str) -> str:
     """The branch of a site's results, by owner/site."""
     return f"sites/{by}"
@@ -85,7 +89,7 @@ def publish(
         fresh = [item for item in ready if item.path not in there][:room]
         written = len(fresh)
         if not fresh:
-            return head or main
+            raise _NothingNewError
         return repository.commit(
             [parent],
             parent,
@@ -96,8 +100,9 @@ def publish(
             date=_midnight(),
         )
 
-    commit = repository.write(url, ref, build)
-    if not written:
+    try:
+        commit = repository.write(url, ref, build)
+    except _NothingNewError:
         return None
     return Published(branch, commit, written)
 

@@ -97,8 +97,8 @@ class Demo:
         self.assets.mkdir(parents=True)
         run("generate.py", str(self.folder / "raw"), "--cases", str(self.cases), "--seed", "7",
             "--site", "hospital")  # fmt: skip
-        run("generate.py", "--demo", str(self.assets / "demo.tar.gz"), "--cases", "40",
-            "--seed", "3")  # fmt: skip
+        run("generate.py", str(self.folder / "raw-demo"), "--cases", "40", "--seed", "3",
+            "--demo", str(self.assets / "demo.tar.gz"))  # fmt: skip
         for cube in ("prep", "evaluator", "reference", "resnet", "ensemble"):
             run("pack.py", str(HERE / cube), str(self.assets))
         if self.engine != "sandbox":
@@ -152,7 +152,7 @@ class Demo:
             ("reference", "model"),
             ("evaluator", "evaluator"),
         ):
-            self.submit(self.committee, cube, role, f"The example's {role}.")
+            self.submit(self.committee, cube, role, f"The example {role}.")
         self.committee.types(
             "benchmark submit --name chestxray --description 'Four findings in chest radiographs' "
             f"--demo-url file://{self.assets}/demo.tar.gz --data-preparation-mlcube chest-prep "
