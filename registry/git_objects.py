@@ -1,6 +1,6 @@
 """Reading and writing Git objects without a work tree or an index.
 
-Reading goes through one `cat-file` that lives as long as its repository. A change of a tree
+Reading goes through one `cat-file --batch` that lives as long as its repository. A change of a tree
 touches only the folders on the way to what changes, so its cost does not grow with the registry.
 """
 
@@ -21,7 +21,8 @@ FILE_MODE = "100644"
 FOLDER_MODE = "40000"
 _OID = re.compile(r"[0-9a-f]{40}\Z")
 _PIECE = 1 << 20
-_TOGETHER = 500  # requests in flight; of 32 KiB or less each, the answers fit in 16 MiB
+# Requests in flight: their 41 bytes each must fit a pipe's buffer, or both sides would wait.
+_TOGETHER = 500
 _TREE_CAP = 64 << 20
 
 
@@ -85,10 +86,9 @@ class ObjectReader:
             return []
         with self._lock:
             if self._process is None:
-                self._process = self._runner.start("cat-file", "--batch-command", "--buffer")
+                self._process = self._runner.start("cat-file", "--batch")
             try:
-                asked = "".join(f"contents {oid}\n" for oid in oids)
-                self._process.stdin.write(f"{asked}flush\n".encode())
+                self._process.stdin.write("".join(f"{oid}\n" for oid in oids).encode())
                 self._process.stdin.flush()
                 return [self._answer(self._process.stdout, oid, cap) for oid in oids]
             except BaseException:

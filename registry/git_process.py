@@ -139,7 +139,7 @@ def load_git() -> "type[Git]":
         from git.cmd import Git
     except ImportError as error:
         raise RegistryError(
-            "The program git is not found: install Git 2.38 or newer and put it on PATH."
+            "The program git is not found: install Git 2.33 or newer and put it on PATH."
         ) from error
     return Git
 
