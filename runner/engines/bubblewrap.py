@@ -35,6 +35,13 @@ def bwrap() -> str:
     )
 
 
+@functools.cache
+def version() -> str:
+    """The version of bubblewrap."""
+    done = subprocess.run([bwrap(), "--version"], capture_output=True, text=True, check=False)  # noqa: S603
+    return done.stdout.strip().removeprefix("bubblewrap ") or "of unknown version"
+
+
 def _candidates() -> list[str]:
     found = []
     try:

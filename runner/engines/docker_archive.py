@@ -24,10 +24,11 @@ _BLOCK = tarfile.BLOCKSIZE
 
 @dataclass(frozen=True)
 class ArchivedImage:
-    """What an archive says of its one image: id (sha256 of its configuration), and its platform."""
+    """What an archive says of its one image: id (sha256 of its configuration), platform, folder."""
 
     identity: str
     platform: str
+    workdir: str | None
 
 
 def is_docker_archive(path: Path) -> bool:
@@ -56,9 +57,11 @@ def look(path: Path) -> ArchivedImage:
         try:
             config = json.loads(data)
             platform = f"{config['os']}/{config['architecture']}"
-        except (ValueError, KeyError, TypeError) as error:
+            workdir = (config.get("config") or {}).get("WorkingDir") or None
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise EngineError("The image archive's configuration cannot be read.") from error
-    return ArchivedImage("sha256:" + hashlib.sha256(data).hexdigest(), platform)
+    identity = "sha256:" + hashlib.sha256(data).hexdigest()
+    return ArchivedImage(identity, platform, workdir if isinstance(workdir, str) else None)
 
 
 def without_names(path: Path) -> Iterator[bytes]:

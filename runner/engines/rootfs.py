@@ -142,6 +142,8 @@ def _unpacked(archive: Path) -> Path:
     if not folder.exists():
         temporary = archive.with_suffix(f".folder-{os.getpid()}")
         with tarfile.open(archive) as tar:
-            tar.extractall(temporary, filter="tar")
+            if hasattr(tarfile, "tar_filter"):  # from Python 3.11.4 on
+                tar.extraction_filter = staticmethod(tarfile.tar_filter)
+            tar.extractall(temporary)  # noqa: S202 - we made it
         temporary.rename(folder)
     return folder

@@ -7,31 +7,26 @@ there is no /home, /root, /run, /var, /sys, and an /etc of six files. See the co
 
 import contextlib
 import os
-import secrets
 import sys
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 from ...schemas.errors import EngineError
-from . import cgroups, checks, leftovers, seccomp
-from .bubblewrap import MemoryWatch, bwrap, conclude, cpu_mask, held, rlimits, tool, watchers
-from .outputs import Staging, stage
-from .protocol import LIMITS, ImageSource, Limits, LocalImage, Mount, Outcome, Probe, Progress, Task
-from .supervise import Bind, Command, NoDiskError, memory_file, supervise
+from . import checks, seccomp
+from .bubblewrap import bwrap, tool, version
+from .kept import Built, KeptEngine, Place
+from .protocol import ImageSource, LocalImage, Mount, Probe, Progress, Task
+from .supervise import memory_file
 
 HOME = "/cube"
 _USER_UID = 1000  # what an ordinary caller's task sees; its real uid is the caller's
 
 
-class Sandbox:
+class Sandbox(KeptEngine):
     """The engine `sandbox`."""
 
     name = "sandbox"
-
-    def __init__(self, *, state: Path | None = None) -> None:
-        self._state = state
-        self._disk = True
+    pins_cpus = True
 
     def probe(self) -> Probe:
         """Whose rights it runs with and which limits hold; EngineError where it cannot work."""
@@ -43,22 +38,8 @@ class Sandbox:
         root = os.geteuid() == 0
         if root:
             tool("setpriv")
-        words = {"timeout", "processes", "shm", "tmp", "cpus"}
-        problems = []
-        group = cgroups.create(f"probe-{secrets.token_hex(4)}", Limits()) if root else None
-        if group is not None:
-            group.remove()
-            words.add("memory")
-        else:
-            problems.append("Memory is limited per process and by looking, not by the kernel.")
-        if root:
-            words |= {"output-bytes", "output-files"}
-        else:
-            problems.append("Outputs are limited by looking ten times a second.")
-        ordered = frozenset(word for word in LIMITS if word in words)
-        return Probe(
-            f"bubblewrap at {bwrap()}", "root" if root else "user", ordered, tuple(problems)
-        )
+        held, problems = self.probe_limits()
+        return Probe(f"bubblewrap {version()}", "root" if root else "user", held, problems)
 
     def ensure_image(
         self, source: ImageSource, *, store: Path, progress: Progress | None = None
@@ -75,112 +56,32 @@ class Sandbox:
         )
         return LocalImage("sandbox", folder, source.digest, source.command)
 
-    def run(self, task: Task, *, stop: threading.Event | None = None) -> Outcome:
-        """Run the task to its end."""
-        checks.check_task(task, engine="sandbox")
-        if task.limits.gpus:
+    def scratch(self, task: Task) -> Path | None:
+        """The cube's own folder, if it must write beside its outputs."""
+        return Path(task.image.identity) if task.scratch_root else None
+
+    def build(self, place: Place, stack: contextlib.ExitStack) -> Built:
+        """Bubblewrap's arguments, in a file that only it reads."""
+        if place.task.limits.gpus:
             raise EngineError("The sandbox gives no GPUs to a task: choose docker or singularity.")
-        if self._disk and os.geteuid() == 0:
-            try:
-                return self._run(task, stop, disk=True)
-            except NoDiskError:
-                self._disk = False  # no loop devices or no mkfs.ext4: outputs are watched instead
-        return self._run(task, stop, disk=False)
-
-    def _run(self, task: Task, stop: threading.Event | None, *, disk: bool) -> Outcome:
-        folder = checks.private_folder(task.folder)
-        limits = task.limits
-        with contextlib.ExitStack() as stack:
-            owner = stack.enter_context(leftovers.uid_for_task())
-            key = f"{task.label}-{secrets.token_hex(4)}"
-            group = cgroups.create(key, limits, extra_processes=4)
-            if group is not None:
-                stack.callback(group.remove)
-            lock = folder / "lock"
-            noted = leftovers.note(
-                "sandbox",
-                state=self._state,
-                label=task.label,
-                name=task.name,
-                lock=lock,
-                cgroups=group.paths if group else (),
-            )
-            stack.callback(noted.forget)
-            scratch = Path(task.image.identity) if task.scratch_root else None
-            staging = stage(task, owner=owner, disk=disk, scratch=scratch)
-            stack.callback(staging.remove)
-            layout = _Layout(task, folder, staging, owner)
-            mask = cpu_mask(limits) if group is None else ()
-            descriptors = stack.enter_context(_descriptors(layout, pinned=bool(mask)))
-            memory = MemoryWatch(limits.memory) if group is None else None
-            command = Command(
-                argv=[bwrap(), "--args", str(descriptors[0]), "--", *layout.program()],
-                environment=layout.environment(),
-                lock=lock,
-                descriptors=descriptors,
-                rlimits=rlimits(limits, memory=limits.memory if group is None else None),
-                cgroups=group.procs if group else (),
-                cpus=mask,
-                binds=layout.binds,
-                disk=staging.disk,
-            )
-            ended = supervise(
-                command,
-                log=task.log,
-                timeout=limits.timeout,
-                stop=stop,
-                watchers=watchers(staging, memory),
-            )
-            return conclude(
-                ended,
-                staging,
-                oom_kills=group.oom_kills() if group else 0,
-                peak=group.peak() if group else memory.peak if memory else None,
-                held=held(limits, staging, group, pinned=bool(mask)),
-                limits=limits,
-            )
-
-    def clean(self, label_prefix: str) -> list[str]:
-        """What an earlier pass left; all died with it, so this waits and removes control groups."""
-        names = []
-        for note in leftovers.orphans("sandbox", label_prefix, state=self._state):
-            cgroups.remove(note.cgroups)
-            if note.lock is not None:
-                leftovers.wait_gone(note.lock)
-            note.forget()
-            names.append(f"{note.label} {note.name}")
-        return names
+        layout = _Layout(place)
+        descriptors = stack.enter_context(_descriptors(layout))
+        argv = [bwrap(), "--args", str(descriptors[0]), "--", *layout.program()]
+        return Built(argv, layout.environment(), descriptors)
 
 
 class _Layout:
     """What the task sees: arguments of bubblewrap, in the order in which it carries them out."""
 
-    def __init__(
-        self, task: Task, folder: Path, staging: Staging, owner: tuple[int, int] | None
-    ) -> None:
-        self.task = task
-        self.folder = folder
-        self.staging = staging
-        self.owner = owner
-        self.uid, self.gid = owner or (_USER_UID, _USER_UID)
-        self.binds: list[Bind] = []
+    def __init__(self, place: Place) -> None:
+        self.place = place
+        self.task = place.task
+        self.owner = place.owner
+        self.uid, self.gid = place.owner or (_USER_UID, _USER_UID)
         self._arguments: list[str] = []
 
     def _add(self, *words: str | Path) -> None:
         self._arguments.extend(str(word) for word in words)
-
-    def _readable(self, source: Path) -> Path:
-        """Where to bind `source` from: for root, a place where its owner is the task's uid."""
-        source = source.resolve()
-        if self.owner is None:
-            return source
-        target = self.folder / f"in{len(self.binds)}"
-        if source.is_dir():
-            target.mkdir(mode=0o700, exist_ok=True)
-        else:
-            target.touch(mode=0o600)
-        self.binds.append(Bind(source, target, *self.owner))
-        return target
 
     def arguments(self, files: dict[str, int], filter_: int) -> list[str]:
         """All arguments; `files` and `filter_` are descriptors of small files and of the filter."""
@@ -194,7 +95,7 @@ class _Layout:
         self._add("--size", str(tmp), "--perms", "1777", "--tmpfs", "/tmp")  # noqa: S108
         for prefix in python_folders():
             self._parents(prefix)
-            self._add("--ro-bind", self._readable(prefix), prefix)
+            self._add("--ro-bind", self.place.readable(prefix), prefix)
         for path, descriptor in files.items():
             self._add("--perms", "0444", "--ro-bind-data", str(descriptor), path)
         self._cube()
@@ -234,20 +135,19 @@ class _Layout:
             self._add("--perms", "0755", "--dir", parent)
 
     def _cube(self) -> None:
-        source = self.staging.scratch
+        source = self.place.staging.scratch
         if source is not None:
             self._add("--bind", source, HOME)
         else:
-            self._add("--ro-bind", self._readable(Path(self.task.image.identity)), HOME)
+            self._add("--ro-bind", self.place.readable(Path(self.task.image.identity)), HOME)
 
     def _mount(self, mount: Mount) -> None:
         target = Path(mount.target)
         self._parents(target)
         if not mount.writable:
-            self._add("--ro-bind", self._readable(mount.source), target)
+            self._add("--ro-bind", self.place.readable(mount.source), target)
             return
-        staged = next(output for output in self.staging.outputs if output.mount is mount)
-        self._add("--bind", staged.bound, target)
+        self._add("--bind", self.place.staged(mount), target)
 
     def program(self) -> list[str]:
         """The command line inside: limits, then (root) the real uid, then the cube's own."""
@@ -289,7 +189,7 @@ def python_folders() -> list[Path]:
 
 
 @contextlib.contextmanager
-def _descriptors(layout: _Layout, *, pinned: bool) -> Iterator[list[int]]:
+def _descriptors(layout: _Layout) -> Iterator[list[int]]:
     """The files that bubblewrap reads from memory; the first holds its arguments.
 
     They are not on its command line, so that paths are not in /proc/1/cmdline of the task.
@@ -300,7 +200,7 @@ def _descriptors(layout: _Layout, *, pinned: bool) -> Iterator[list[int]]:
         for path, data in checks.account_files(layout.uid, layout.gid).items():
             files[path] = memory_file(data)
             opened.append(files[path])
-        filter_ = memory_file(seccomp.bpf(pin_cpus=pinned))
+        filter_ = memory_file(seccomp.bpf(pin_cpus=layout.place.pinned))
         opened.append(filter_)
         words = [os.fsencode(word) + b"\0" for word in layout.arguments(files, filter_)]
         opened.insert(0, memory_file(b"".join(words)))

@@ -1,0 +1,166 @@
+"""The engine `singularity`: Apptainer or SingularityCE, for HPC sites without a daemon.
+
+Apptainer alone neither dies with its parent, nor bounds /tmp, /dev/shm and outputs, nor makes
+mounts below an input read-only. An outer bubblewrap, with a process space of its own, does all of
+it. The inner list makes the task another user, without network, host folders, environment or
+privileges.
+"""
+
+import contextlib
+import os
+import re
+import shutil
+from pathlib import Path
+
+from ...schemas.errors import EngineError
+from . import checks, seccomp
+from .bubblewrap import TOOLS, bwrap, tool
+from .kept import Built, KeptEngine, Place
+from .protocol import ImageSource, LocalImage, Outcome, Probe, Progress, Task
+from .singularity_images import Maker, build_environment, can_mount, workdir_of
+
+_USER_UID = 64999  # what an ordinary caller's task sees; its real uid is the caller's
+_THREADS = 32  # Apptainer's own, which count among the task's processes
+
+_NAMES = (
+    *("BIND", "CONTAINER", "ENVIRONMENT", "NAME", "COMMAND", "APPNAME", "TMPDIR", "CACHEDIR"),
+    *("CONFIGDIR", "ENV", "PWD", "USERNS", "NO_EVAL"),
+)
+_TOLD = (
+    *(f"{engine}_{name}" for engine in ("APPTAINER", "SINGULARITY") for name in _NAMES),
+    *("PROMPT_COMMAND", "PS1"),
+)
+"""Variables that Apptainer adds; some of them tell host paths."""
+
+
+class Singularity(KeptEngine):
+    """The engine `singularity`."""
+
+    name = "singularity"
+    extra_processes = _THREADS + 4
+
+    def probe(self) -> Probe:
+        """The version, and the limits that hold; EngineError where it cannot work."""
+        program()
+        bwrap()
+        tool("prlimit")
+        seccomp.oci()
+        version = _version()
+        held, problems = self.probe_limits()
+        if not can_mount():
+            problems = (*problems, "Images are unpacked into folders, since FUSE is not usable.")
+        return Probe(version, "root" if os.geteuid() == 0 else "user", held, problems)
+
+    def ensure_image(
+        self, source: ImageSource, *, store: Path, progress: Progress | None = None
+    ) -> LocalImage:
+        """The image as a file or folder; converted or unpacked at most once."""
+        maker = Maker(program(), (store / "singularity").absolute(), can_mount())
+        return maker.ensure(source, progress)
+
+    def _run(self, task: Task, stop: object, *, disk: bool) -> Outcome:
+        outcome = super()._run(task, stop, disk=disk)  # type: ignore[arg-type]
+        with task.log.open("rb") as log:
+            first = log.readline(2000).decode(errors="replace")
+        if outcome.exit == 255 and "FATAL:" in first:  # its own words, before any of the task's
+            raise EngineError(f"Apptainer cannot start the task: {first.strip()}")
+        return outcome
+
+    def build(self, place: Place, stack: contextlib.ExitStack) -> Built:
+        """The outer bubblewrap around the inner `apptainer exec`."""
+        del stack
+        for name in ("tmp", "shm", "cfg"):
+            (place.folder / name).mkdir(mode=0o700, exist_ok=True)
+        inputs = {id(m): place.readable(m.source) for m in place.task.mounts if not m.writable}
+        outer = _outer(place, list(inputs.values()))
+        environment = build_environment(place.folder / "cfg")
+        return Built([*outer, "--", *_inner(place, inputs)], environment)
+
+
+def _version() -> str:
+    from spython.utils import get_singularity_version
+
+    version = get_singularity_version()
+    if isinstance(version, dict):  # what spython gives where the program failed
+        told = re.sub(r"\x1b\[[0-9;]*m", "", " ".join(version.get("message") or []))
+        raise EngineError(f"{program()} does not work for this user: {told.strip() or version}")
+    return str(version).strip() or "of unknown version"
+
+
+def program() -> str:
+    """The path of Apptainer or Singularity."""
+    path = f"{os.environ.get('PATH', '')}:{TOOLS}"
+    found = shutil.which("apptainer", path=path) or shutil.which("singularity", path=path)
+    if found is None:
+        raise EngineError(
+            "Neither `apptainer` nor `singularity` is on the PATH. Install Apptainer, load its "
+            "module (`module load apptainer`), or choose the engine docker or sandbox."
+        )
+    return found
+
+
+def _outer(place: Place, inputs: list[Path]) -> list[str]:
+    """Dies with us, ends every process, bounds /tmp and /dev/shm, keeps inputs read-only."""
+    words = [bwrap(), "--die-with-parent", "--unshare-pid"]
+    words += ["--unshare-user"] if place.owner is None else ["--cap-add", "ALL"]
+    words += ["--dev-bind", "/", "/", "--proc", "/proc"]
+    for source in inputs:
+        words += ["--ro-bind", str(source), str(source)]
+    for name, size in zip(("tmp", "shm"), checks.small_sizes(place.task.limits), strict=True):
+        words += ["--perms", "1777", "--size", str(size), "--tmpfs", str(place.folder / name)]
+    return words
+
+
+def _inner(place: Place, inputs: dict[int, Path]) -> list[str]:
+    task, folder = place.task, place.folder
+    uid, gid = place.owner or (_USER_UID, _USER_UID)
+    image = Path(task.image.identity)
+    filter_ = folder / "seccomp.json"
+    filter_.write_text(seccomp.oci(errno=False))
+    words = [tool("prlimit"), f"--nproc={task.limits.processes + _THREADS}", "--"]
+    words += [program(), "--quiet", "exec"]
+    words += ["--containall", "--cleanenv", "--no-home", "--home", "/tmp"]  # noqa: S108
+    words += ["--pwd", task.workdir or workdir_of(image) or "/tmp"]  # noqa: S108
+    words += ["--no-eval", "--no-umask"]
+    # "none" is the one network that an ordinary user may ask for; dns hides the host's resolver
+    words += ["--net", "--network", "none", "--dns", "127.0.0.1", "--hostname", checks.HOSTNAME]
+    words += ["--no-mount", "sys,hostfs,bind-paths"]
+    words += ["--no-privs", "--security", f"uid:{uid},gid:{gid},seccomp:{filter_}"]
+    words += ["--nv"] if task.limits.gpus else []
+    for name, where in (("tmp", "/tmp"), ("tmp", "/var/tmp"), ("shm", "/dev/shm")):  # noqa: S108
+        words += _bind(folder / name, where, writable=True)
+    for path, data in checks.account_files(uid, gid).items():
+        if path == "/etc/hosts":
+            continue  # Apptainer makes its own
+        file = folder / path.replace("/", "-").strip("-")
+        file.write_bytes(data)
+        file.chmod(0o644)
+        words += _bind(file, path, writable=False)
+    for mount in checks.ordered(task.mounts):
+        source = place.staged(mount) if mount.writable else inputs[id(mount)]
+        words += _bind(source, mount.target, writable=mount.writable)
+    return [*words, str(image), *_command(task)]
+
+
+def _bind(source: Path, target: str, *, writable: bool) -> list[str]:
+    """A mount in the form that takes spaces, colons and commas: CSV with quotes."""
+    fields = ["type=bind", f"source={source}", f"destination={target}"]
+    fields += [] if writable else ["ro"]
+    return ["--mount", ",".join('"' + field.replace('"', '""') + '"' for field in fields)]
+
+
+def _command(task: Task) -> list[str]:
+    """`env` in front of the program: Apptainer sets HOME to / and tells host paths otherwise."""
+    values = {**task.environment, "HOME": "/tmp", "LANG": checks.ENVIRONMENT["LANG"]}  # noqa: S108
+    if task.limits.gpus and task.limits.gpus != ("all",):
+        values["CUDA_VISIBLE_DEVICES"] = ",".join(task.limits.gpus)
+    words = ["env"]
+    for name in _TOLD:
+        words += ["-u", name]
+    if task.entrypoint is None:  # the image's own: its runscript, taking arguments as they are
+        values |= {"APPTAINER_NO_EVAL": "1", "SINGULARITY_NO_EVAL": "1"}
+        program_words = ["/.singularity.d/runscript"]
+    else:
+        program_words = list(task.entrypoint)
+    words += [f"{name}={value}" for name, value in values.items()]
+    return [*words, *program_words, *task.arguments]
