@@ -2,9 +2,13 @@
 
 import io
 import json
+import os
+import shutil
+import subprocess
+import sys
 import tarfile
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +18,7 @@ from medperf.runner import flows
 from medperf.runner.assets import AssetPolicy, Assets
 from medperf.runner.content import changed
 from medperf.runner.cubes import Execution, ReadyCube
-from medperf.runner.engines import open_engine
+from medperf.runner.engines import open_engine, rootfs
 from medperf.runner.engines.protocol import Limits
 from medperf.runner.flows import RawData
 from medperf.runner.workshop import Workshop
@@ -72,6 +76,16 @@ if task == "evaluate":
         Path(given["local_outputs_path"], "cases.csv").write_text("case,correct")
 '''
 
+CONFIG_MAIN = '''\
+"""An evaluator whose interface is its mount paths."""
+import json, sys
+from pathlib import Path
+
+predictions, labels = list(Path("/io/preds").iterdir()), Path("/io/labels.csv").read_text()
+found = {"n": len(predictions), "labels": labels, "words": sys.argv[1:]}
+Path("/io/results.yaml").write_text(json.dumps(found))
+'''
+
 PREPARATOR = """\
 tasks:
   prepare:
@@ -112,6 +126,25 @@ tasks:
       outputs: {output_path: results.yaml, local_outputs_path: local/}
 """
 
+CONFIG = """\
+container_type: DockerImage
+image: example/toy-metrics:0.1.0
+tasks:
+  evaluate:
+    run_args: {entrypoint: PYTHON, command: /app/config.py --all}
+    input_volumes:
+      predictions: {mount_path: /io/preds, type: directory}
+      labels: {mount_path: /io/labels.csv, type: file}
+    output_volumes:
+      output_path: {mount_path: /io/results.yaml, type: file}
+"""
+DOCKERFILE = """\
+FROM scratch
+ADD root.tar /
+COPY main.py config.py /app/
+ENTRYPOINT ["PYTHON", "/app/main.py"]
+"""
+
 
 def tar(path: Path, files: Mapping[str, str]) -> Path:
     with tarfile.open(path, "w:gz") as archive:
@@ -123,26 +156,35 @@ def tar(path: Path, files: Mapping[str, str]) -> Path:
 
 
 class Site:
-    """A site in a folder: assets, the sandbox, one workshop."""
+    """A site in a folder: assets, an engine, one workshop."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, engine: str = "sandbox", archive: Path | None = None) -> None:
         self.folder = folder
-        self.engine = open_engine("sandbox", state=folder / "state")
+        self.engine = open_engine(engine, state=folder / "state")
         self.assets = Assets(folder / "assets", AssetPolicy(files=(folder,)))
         self.workshop = Workshop(self.assets, self.engine, folder / "store")
-        self.archive = tar(folder / "image.tar.gz", {"main.py": MAIN})
+        files = {"main.py": MAIN, "config.py": CONFIG_MAIN}
+        self.archive = archive or tar(folder / "image.tar.gz", files)
 
-    def cube(self, text: str, role: str, mode: str = "plain") -> ReadyCube:
+    def cube(
+        self, text: str, role: str, mode: str = "plain", *, main: str = "main.py"
+    ) -> ReadyCube:
+        config = "container_type" in text
         archive = Asset(
             url=self.archive.as_uri(),
             digest=file_digest(self.archive),
             size=self.archive.stat().st_size,
         )
-        image = Image(engine="sandbox", archive=archive, command=("python3", "/cube/main.py"))
+        image = Image(engine="sandbox", archive=archive, command=("python3", f"/cube/{main}"))
+        if self.engine.name == "docker":
+            image = Image(engine="docker", archive=archive)
         spec: dict[str, Any] = {
             "role": role,
-            "format": "mlcube",
-            "files": {"mlcube.yaml": text, "parameters.yaml": mode},
+            "format": "container-config" if config else "mlcube",
+            "files": {
+                "container_config.yaml" if config else "mlcube.yaml": text,
+                "parameters.yaml": mode,
+            },
             "images": (image,),
         }
         manifest = Cube(
@@ -364,6 +406,57 @@ def test_an_evaluator_without_results_is_refused(site: Site, raw: RawData, tmp_p
     evaluator = site.cube(EVALUATOR, "evaluator", "nothing-evaluate")
     with pytest.raises(TaskError, match=r"wrote no results\.yaml"):
         flows.evaluate(evaluator, raw.data, raw.data, tmp_path / "run", site.how())
+
+
+def test_a_container_config_runs_by_its_mount_paths(
+    site: Site, raw: RawData, tmp_path: Path
+) -> None:
+    evaluator = site.cube(CONFIG, "evaluator", main="config.py")
+    results, _ = flows.evaluate(evaluator, raw.data, raw.labels, tmp_path / "run", site.how())
+    found = json.loads(results.read_text())
+    assert found == {"n": 2, "labels": "a,1\nb,0\n", "words": ["evaluate"]}
+
+
+@pytest.fixture(scope="module")
+def docker_archive(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, str]]:
+    """An image of this machine's Python with both programs, as `docker save` writes it."""
+    folder = tmp_path_factory.mktemp("docker")
+    shutil.copyfile(rootfs.python_tar(folder), folder / "root.tar")
+    python = os.path.realpath(sys.executable)
+    folder.joinpath("main.py").write_text(MAIN)
+    folder.joinpath("config.py").write_text(CONFIG_MAIN)
+    folder.joinpath("Dockerfile").write_text(DOCKERFILE.replace("PYTHON", python))
+    name = f"medperf-test-flows:{os.getpid()}"
+    subprocess.run(["docker", "build", "--quiet", "--tag", name, folder], check=True)
+    subprocess.run(["docker", "save", "--output", folder / "image.tar", name], check=True)
+    yield folder / "image.tar", python
+    subprocess.run(["docker", "image", "rm", "--force", name], check=True)
+
+
+@pytest.mark.docker
+def test_both_forms_run_in_docker(
+    docker_archive: tuple[Path, str], raw: RawData, tmp_path: Path
+) -> None:
+    archive = tmp_path / "image.tar"
+    os.link(docker_archive[0], archive)
+    site = Site(tmp_path, "docker", archive)
+    prepared = prepare(site, raw, tmp_path / "d")
+    run = tmp_path / "run"
+    predictions, _ = flows.infer(site.cube(MODEL, "model"), prepared.data, run, site.how())
+    seen = json.loads(predictions.joinpath("predictions.json").read_text())
+    assert [path for path in seen["files"] if "txt" in path] == [
+        "/mlcube_io0/a.txt",
+        "/mlcube_io0/b.txt",
+    ]
+    config = CONFIG.replace("PYTHON", docker_archive[1])
+    results, _ = flows.evaluate(
+        site.cube(config, "evaluator"), predictions, raw.labels, run, site.how()
+    )
+    found = json.loads(results.read_text())
+    assert found == {"n": 1, "labels": "a,1\nb,0\n", "words": ["--all"]}
+    with pytest.raises(TaskError) as caught:
+        flows.infer(site.cube(MODEL, "model", "sleep-infer"), raw.data, run, site.how(infer=1.0))
+    assert caught.value.reason == "timeout"
 
 
 def test_a_demo_dataset_is_unpacked_by_its_paths(tmp_path: Path) -> None:
