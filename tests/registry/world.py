@@ -13,7 +13,9 @@ makes one commit on main and returns its id. Keys come from names, so a world is
 `everything(world)` makes the usual one: three owners, an approved model and an approved dataset.
 """
 
+import copy
 import hashlib
+import shutil
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
@@ -92,6 +94,14 @@ class World:
             "owners/committee.yaml", "committee/alice", data=changes["owners/committee.yaml"]
         )
         self.root = self.commit(changes, by="committee/alice")
+
+    def copy(self, folder: Path) -> "World":
+        """This world as it is now, once more in another folder."""
+        other = copy.copy(self)
+        shutil.copytree(self.repository.folder, folder / "registry.git")
+        other.repository = Repository.open(folder / "registry.git")
+        other.files = dict(self.files)
+        return other
 
     def close(self) -> None:
         """End the processes of the repository."""
@@ -198,7 +208,9 @@ class World:
         path = paths.owner_path(owner)
         data = documents.dump(owner_manifest(owner, members, sites))
         who = [f"{owner}/{members[0]}", "committee/alice"] if signed_by is None else signed_by
-        return self.merge({path: data, **self.approval(path, *who, data=data)}, by=who[0])
+        return self.merge(
+            {path: data, **self.approval(path, *who, data=data)}, by=who[0] if who else None
+        )
 
     def change_owner(self, manifest: Mapping[str, Any], *signed_by: str, **options: Any) -> str:
         """A changed owner's file with its statements."""
@@ -300,6 +312,7 @@ class World:
         self,
         component: str,
         benchmark: str = "committee/cxr",
+        /,
         *,
         signed_by: Sequence[str] = (),
         number: int = 1,
@@ -311,7 +324,13 @@ class World:
         return self.merge({path: data, **statements}, by=_first_member(component))
 
     def association(
-        self, component: str, benchmark: str = "committee/cxr", *, number: int = 1, **changes: Any
+        self,
+        component: str,
+        benchmark: str = "committee/cxr",
+        /,
+        *,
+        number: int = 1,
+        **changes: Any,
     ) -> tuple[str, bytes]:
         """Path and bytes of an association."""
         model = paths.cube_path(component) in self.files
