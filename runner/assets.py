@@ -114,17 +114,21 @@ class Assets:
             found = path.lstat()
         except FileNotFoundError:
             return None
-        whole = stat.S_ISREG(found.st_mode) and found.st_size == asset.size
-        if whole and file_digest(path) == asset.digest:
-            return path
-        path.unlink(missing_ok=True)  # damaged since it was verified: fetch it anew
-        return None
+        if not (stat.S_ISREG(found.st_mode) and file_digest(path) == asset.digest):
+            path.unlink(missing_ok=True)  # damaged since it was verified: fetch it anew
+            return None
+        if found.st_size != asset.size:
+            raise AssetError(
+                f"{asset.url} is pinned with {asset.size} bytes, but the file of this digest has "
+                f"{found.st_size}. Ask the owner of the manifest to correct it."
+            )
+        return path
 
     def _keep(self, fresh: Path, asset: Asset) -> Path:
         path = self.path(asset.digest)
         path.parent.mkdir(parents=True, exist_ok=True)
-        fresh.chmod(0o444)
         fresh.replace(path)
+        path.chmod(0o444)  # not before: a partial file that cannot be written could not go on
         return path
 
     def _obtain(

@@ -292,6 +292,16 @@ def test_a_cached_file_that_was_changed_is_fetched_anew(assets: Assets, server: 
     assert len(server.seen.requests) == 2
 
 
+def test_a_wrong_size_of_a_known_digest_does_not_cost_the_cache(
+    assets: Assets, server: Server
+) -> None:
+    asset = pinned(server.url("good/x"))
+    path = assets.fetch(asset)
+    with pytest.raises(AssetError, match="is pinned with 7 bytes"):
+        assets.fetch(asset.model_copy(update={"size": 7}))
+    assert path.exists()
+
+
 @pytest.mark.parametrize(
     ("kind", "second", "condition"),
     [
