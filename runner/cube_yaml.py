@@ -21,6 +21,7 @@ DEPTH_LIMIT = 32
 NODE_LIMIT = 20_000
 
 _NUMBER = re.compile(r"-?(0|[1-9][0-9]{0,17})(\.[0-9]{1,40})?([eE][+-]?[0-9]{1,3})?\Z")
+_BAD = re.compile("[\0\ud800-\udfff]")
 _WORDS: dict[str, Any] = {
     **dict.fromkeys(("", "~", "null", "Null", "NULL"), None),
     **dict.fromkeys(("true", "True", "TRUE"), True),
@@ -30,6 +31,8 @@ _WORDS: dict[str, Any] = {
 
 def parse(text: str, *, file: str) -> Any:
     """The one document in `text` as dicts, lists and scalars; CubeError names `file` and line."""
+    if _BAD.search(text):
+        raise CubeError(f"{file} has half a character or a NUL in it: save it as UTF-8 text.")
     if len(text.encode()) > SIZE_LIMIT:
         raise CubeError(f"{file} is larger than {SIZE_LIMIT} bytes: keep only the tasks in it.")
     try:
@@ -110,6 +113,8 @@ class _Builder:
 
     def _value(self, event: Any, depth: int) -> Any:
         if isinstance(event, yaml.ScalarEvent):
+            if _BAD.search(event.value):  # an escape in quotes made one
+                raise self._refuse(event, "half a character or a NUL", "remove it.")
             return _scalar(event)
         if isinstance(event, yaml.SequenceStartEvent):
             return self._sequence(depth)

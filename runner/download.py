@@ -14,7 +14,6 @@ site's own mirror in its intranet is allowed by writing its address (`10.0.0.5`,
 
 import ipaddress
 import socket
-import ssl
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -26,6 +25,8 @@ from urllib.parse import unquote, urljoin, urlsplit
 from ..schemas.errors import AssetError
 
 if TYPE_CHECKING:
+    import ssl
+
     import httpx
 
 REDIRECTS = 5
@@ -193,7 +194,9 @@ def open_url(url: str, policy: AssetPolicy, *, headers: Mapping[str, str]) -> It
     raise AssetError(f"{url} is refused: more than {REDIRECTS} redirects.")
 
 
-def _tls(policy: AssetPolicy) -> ssl.SSLContext:
+def _tls(policy: AssetPolicy) -> "ssl.SSLContext":
+    import ssl
+
     import httpx
 
     if policy.ca_file is not None:
