@@ -27,6 +27,7 @@ from typing import Any
 
 import numpy as np
 import yaml
+from sklearn.metrics import f1_score, roc_auc_score
 
 MOST_BYTES = 64 * 1024 * 1024
 LONGEST_LINE = 1000
@@ -137,25 +138,14 @@ def truth_of(label: str, uncertain: int | None) -> int | None:
     raise RefusedError(f"labels.csv: {label[:20]!r} is not 1, 0, -1 or blank")
 
 
-def area(truth: np.ndarray, scores: np.ndarray) -> float:
-    """The area under the ROC curve, by the rank statistic of Mann and Whitney; ties count half."""
-    _, place, counts = np.unique(scores, return_inverse=True, return_counts=True)
-    ranks = (np.cumsum(counts) - (counts - 1) / 2)[place.ravel()]
-    positives = int(truth.sum())
-    pairs = positives * (len(truth) - positives)
-    return float((ranks[truth == 1].sum() - positives * (positives + 1) / 2) / pairs)
-
-
 def score(truth: np.ndarray, scores: np.ndarray, threshold: float) -> dict[str, float]:
     """The metrics of one finding; what cannot be computed is left out."""
     positives = int(truth.sum())
     result: dict[str, float] = {"n": len(truth), "positives": positives}
     if positives:
-        called = scores >= threshold
-        hits = int((called & (truth == 1)).sum())
-        result["F1"] = round(2 * hits / (int(called.sum()) + positives), 6)
+        result["F1"] = round(float(f1_score(truth, scores >= threshold)), 6)
         if positives < len(truth):
-            result["AUC"] = round(area(truth, scores), 6)
+            result["AUC"] = round(float(roc_auc_score(truth, scores)), 6)
     return result
 
 
