@@ -176,7 +176,7 @@ class Site:
             size=self.archive.stat().st_size,
         )
         image = Image(engine="sandbox", archive=archive, command=("python3", f"/cube/{main}"))
-        if self.engine.name == "docker":
+        if self.engine.name != "sandbox":
             image = Image(engine="docker", archive=archive)
         spec: dict[str, Any] = {
             "role": role,
@@ -434,12 +434,15 @@ def docker_archive(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[P
 
 
 @pytest.mark.docker
-def test_both_forms_run_in_docker(
-    docker_archive: tuple[Path, str], raw: RawData, tmp_path: Path
+@pytest.mark.parametrize(
+    "engine", ["docker", pytest.param("singularity", marks=pytest.mark.singularity)]
+)
+def test_both_forms_run_from_a_docker_archive(
+    engine: str, docker_archive: tuple[Path, str], raw: RawData, tmp_path: Path
 ) -> None:
     archive = tmp_path / "image.tar"
     os.link(docker_archive[0], archive)
-    site = Site(tmp_path, "docker", archive)
+    site = Site(tmp_path, engine, archive)
     prepared = prepare(site, raw, tmp_path / "d")
     run = tmp_path / "run"
     predictions, _ = flows.infer(site.cube(MODEL, "model"), prepared.data, run, site.how())
