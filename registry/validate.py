@@ -208,10 +208,12 @@ def _merged_in_thought(
         place = next((one.path for one in changes if one.path in words), changes[0].path)
         return [Problem(place, None, "", f"cannot be merged: {words}", "")], ()
     paths = frozenset(change.path for change in changes)
-    problems = [
+    problems = _references(history, changes, paths)
+    told = {problem.file for problem in problems}
+    problems += [
         Problem(note.path, None, "", _sentence(note.text), "")
         for note in ledger.notes[before:]
-        if note.kind == "ignored"
+        if note.kind == "ignored" and note.path not in told
     ]
     waits = [wait for waits in history.waits.values() for wait in waits]
     waits += [
@@ -220,11 +222,21 @@ def _merged_in_thought(
         for note in ledger.notes[before:]
         if note.kind == "unsigned"
     ]
-    snapshot = Snapshot.of(head, (file.item for file in ledger.files.values() if file.item))
-    problems += reference_problems(snapshot, paths)
     waits += _pending(history, paths)
     problems += _results(history, paths)
     return problems, tuple(waits)
+
+
+def _references(
+    history: History, changes: Iterable[Change], paths: frozenset[str]
+) -> list[Problem]:
+    """What the proposal's documents say of others, also of those that would be ignored."""
+    items = {path: file.item for path, file in history.ledger.files.items() if file.item}
+    for change in changes:
+        place = classify(change.path)
+        if place.governed and place.kind not in ("statement", "other"):
+            items[change.path] = history.library.item(place, change.oid)
+    return reference_problems(Snapshot.of("", items.values()), paths)
 
 
 def _admins_files(repository: "Repository", history: History, head: str) -> tuple[str, ...]:

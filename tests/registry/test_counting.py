@@ -6,6 +6,7 @@ import pytest
 
 from medperf.registry import paths
 from medperf.registry.view import View
+from medperf.schemas import documents
 
 from .world import OTHER_ID, World, key_entry, owner_manifest
 
@@ -137,7 +138,12 @@ def test_an_owner_who_joined_with_a_compromised_key_joins_again(world: World) ->
     view = world.view()
     assert view.owners.keys() >= {"committee", "hospital"}
     assert "modeler" not in view.owners  # its joining was signed with that key
-    world.sign("owners/modeler.yaml", "modeler/max", number=2, key="modeler/max#2")
+    keys = key_entry("modeler/max", "compromised", world.root), key_entry("modeler/max#2")
+    path = "owners/modeler.yaml"
+    data = documents.dump({**owner_manifest("modeler", {"max": keys}, serial=3)})
+    statements = world.approval(path, "modeler/max", data=data, number=3, key="modeler/max#2")
+    statements |= world.approval(path, "committee/alice", data=data, number=3)
+    world.commit({path: data, **statements})
     assert "modeler" in world.view().owners
 
 
