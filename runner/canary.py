@@ -387,7 +387,7 @@ def family() -> None:
         child = os.fork()
         if child == 0:
             held = bytearray(os.urandom(1 << 20) * 64)
-            time.sleep(5)
+            time.sleep(1.5)
             os._exit(len(held) & 1)
         children.append(child)
     statuses = [os.waitpid(child, 0)[1] for child in children]

@@ -11,10 +11,12 @@ A failed *must* refuses the engine (`refuse_if_unsafe`). A limit that does not h
 """
 
 import contextlib
+import fcntl
 import json
 import os
 import secrets
 import socket
+import struct
 import tempfile
 import threading
 from collections.abc import Callable, Iterable, Iterator
@@ -26,6 +28,8 @@ from ..schemas.errors import EngineError
 from . import canary
 from .engines.checks import ENVIRONMENT, HOSTNAME, small_sizes
 from .engines.protocol import MIB, Engine, Limits, LocalImage, Mount, Outcome, Progress, Task
+
+_SIOCGIFADDR = 0x8915
 
 State = Literal["ok", "failed", "not-enforced", "unknown"]
 
@@ -255,12 +259,15 @@ def _listener(host: str) -> socket.socket:
 
 def _address() -> str:
     """This machine's own address, as others see it; the loopback where it has no other."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
-        try:
-            client.connect(("192.0.2.1", 9))  # nothing is sent
-            return str(client.getsockname()[0])
-        except OSError:
-            return "127.0.0.1"
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
+        for _, name in socket.if_nameindex():
+            request = struct.pack("256s", name.encode())
+            with contextlib.suppress(OSError):
+                answer = fcntl.ioctl(asking, _SIOCGIFADDR, request)
+                address = socket.inet_ntoa(answer[20:24])
+                if not address.startswith("127."):
+                    return address
+    return "127.0.0.1"
 
 
 def _memory(bench: _Bench) -> Check:

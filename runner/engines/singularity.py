@@ -118,7 +118,7 @@ def _inner(place: Place, inputs: dict[int, Path]) -> list[str]:
     filter_ = folder / "seccomp.json"
     filter_.write_text(seccomp.oci(errno=False))
     words = [tool("prlimit"), f"--nproc={task.limits.processes + _THREADS}", "--"]
-    words += [program(), "--quiet", "exec"]
+    words += [program(), "--silent", "exec"]  # errors only: warnings are not the task's
     words += ["--containall", "--cleanenv", "--no-home", "--home", "/tmp"]  # noqa: S108
     words += ["--pwd", task.workdir or workdir_of(image) or "/tmp"]  # noqa: S108
     words += ["--no-eval", "--no-umask"]
