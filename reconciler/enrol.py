@@ -13,13 +13,13 @@ from ..schemas.documents import load_as
 from ..schemas.errors import RegistryError
 from ..schemas.manifests import Owner, Registry
 from .settings import Enrolment
-from .workplace import MAIN, ORIGIN
+from .workplace import MAIN
 
 
 def look_up(url: str, clone: Path) -> tuple[Enrolment, Registry]:
     """What there is to pin at `url`, fetched into `clone`, and its registry.yaml at the root."""
     with Repository.create(clone) as repository:
-        repository.fetch(url, [f"+refs/heads/*:{ORIGIN}*"])
+        repository.fetch(url, [f"+refs/heads/main:{MAIN}"])
         tip = repository.resolve(MAIN)
         if tip is None:
             raise RegistryError(f"{url} has no branch main: is it a MedPerf registry?")

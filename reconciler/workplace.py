@@ -94,8 +94,14 @@ class Workplace:
         return self.profile.registry.url
 
     def fetch(self) -> None:
-        """Brings the clone up to the registry; branches only, no tags."""
-        self.repository.fetch(self.url, [f"+refs/heads/*:{ORIGIN}*"])
+        """Brings the clone up to main and to this owner's own result branches; nothing else.
+
+        Whoever may push any other branch cannot break this with what he puts there.
+        """
+        own = f"sites/{self.owner}/*"
+        self.repository.fetch(
+            self.url, [f"+refs/heads/main:{MAIN}", f"+refs/heads/{own}:{ORIGIN}{own}"]
+        )
 
     def view(self, *, fetch: bool = True) -> View:
         """The registry as this profile believes it, verified from its pinned root.
