@@ -9,17 +9,13 @@ downloads, the others wait and find it.
 
 import contextlib
 import errno
-import fcntl
-import hashlib
-import json
 import os
 import re
 import shutil
 import stat
 import tempfile
 import threading
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO
 
@@ -28,11 +24,17 @@ from ..schemas.errors import AssetError
 from ..schemas.manifests import Asset
 from .content import open_plain
 from .download import AssetPolicy, Reply, file_path, open_url
+from .partial import (
+    Progress,
+    Sink,
+    forget,
+    known_validator,
+    locked,
+    record_validator,
+    validator,
+)
 
 __all__ = ["AssetPolicy", "Assets", "Progress"]
-
-Progress = Callable[[int, int], None]
-"""Called with (bytes so far, bytes in all) as they arrive."""
 
 PIN_LIMIT = 100 << 30
 _PIECE = 1 << 20
@@ -95,7 +97,7 @@ class Assets:
             fresh = Path(name)
             try:
                 with os.fdopen(handle, "wb") as file:
-                    sink = _Sink(file, PIN_LIMIT, url, progress, stop)
+                    sink = Sink(file, PIN_LIMIT, url, progress, stop)
                     if url.startswith("file:"):
                         _copy(self._allowed(url), sink)
                     else:
@@ -103,6 +105,21 @@ class Assets:
                             _expect(reply, 200)
                             sink.take(reply.pieces)
                 asset = Asset(url=url, digest="sha256:" + sink.sha.hexdigest(), size=sink.done)
+                self._keep(fresh, asset)
+                return asset
+            finally:
+                fresh.unlink(missing_ok=True)
+
+    def keep_copy(self, file: Path, url: str) -> Asset:
+        """The asset of a file of this machine, now in the cache; `url` is what people read."""
+        self.root.mkdir(parents=True, exist_ok=True)
+        with _disk_errors(url):
+            handle, name = tempfile.mkstemp(prefix=".pin-", dir=self.root)
+            fresh = Path(name)
+            try:
+                with os.fdopen(handle, "wb") as sink, file.open("rb") as source:
+                    shutil.copyfileobj(source, sink, 1 << 20)
+                asset = Asset(url=url, digest=file_digest(fresh), size=fresh.stat().st_size)
                 self._keep(fresh, asset)
                 return asset
             finally:
@@ -137,7 +154,7 @@ class Assets:
         partial = self.root / "partial" / asset.digest.removeprefix("sha256:")
         with _disk_errors(url):
             partial.parent.mkdir(parents=True, exist_ok=True)
-            with _locked(partial, stop) as file:
+            with locked(partial, stop) as file:
                 if (cached := self._cached(asset)) is not None:  # another process was faster
                     partial.unlink(missing_ok=True)
                     return cached
@@ -145,16 +162,16 @@ class Assets:
                 try:
                     if url.startswith("file:"):
                         file.truncate(0)
-                        sink = _Sink(file, asset.size, url, progress, stop)
+                        sink = Sink(file, asset.size, url, progress, stop)
                         _copy(self._allowed(url), sink)
                     else:
                         sink = self._download(asset, url, file, progress, stop)
                     _verify(asset, url, sink)
                 except AssetError as error:
                     if not error.transient:  # nothing to go on from
-                        _forget(partial)
+                        forget(partial)
                     raise
-                _validator(partial).unlink(missing_ok=True)
+                validator(partial).unlink(missing_ok=True)
                 return self._keep(partial, asset)
 
     def _check_room(self, asset: Asset, file: IO[bytes]) -> None:
@@ -183,13 +200,13 @@ class Assets:
         file: IO[bytes],
         progress: Progress | None,
         stop: threading.Event | None,
-    ) -> "_Sink":
+    ) -> "Sink":
         partial = Path(file.name)
         try:
             return self._ask(asset, url, file, progress, stop)
         except _Mixed:
             file.truncate(0)
-            _validator(partial).unlink(missing_ok=True)
+            validator(partial).unlink(missing_ok=True)
             try:
                 return self._ask(asset, url, file, progress, stop)
             except _Mixed as error:
@@ -202,9 +219,9 @@ class Assets:
         file: IO[bytes],
         progress: Progress | None,
         stop: threading.Event | None,
-    ) -> "_Sink":
+    ) -> "Sink":
         partial = Path(file.name)
-        sink = _Sink(file, asset.size, url, progress, stop)
+        sink = Sink(file, asset.size, url, progress, stop)
         sink.resume()
         if sink.done > asset.size:
             raise _Mixed
@@ -216,7 +233,7 @@ class Assets:
         headers = {}
         if have:
             headers["Range"] = f"bytes={have}-"
-            if etag := _known_validator(partial, url):
+            if etag := known_validator(partial, url):
                 headers["If-Range"] = etag
         with open_url(url, self.policy, headers=headers) as reply:
             if have and reply.status == 416:
@@ -227,66 +244,14 @@ class Assets:
                 _expect(reply, 200)
                 _check_length(reply, asset)
                 sink.restart()
-                _record_validator(partial, reply, url)
+                record_validator(partial, reply, url)
             sink.take(reply.pieces)
         if have and reply.status == 206 and "sha256:" + sink.sha.hexdigest() != asset.digest:
             raise _Mixed  # the file at the address was replaced between the two halves
         return sink
 
 
-class _Sink:
-    """A file being filled: counts, hashes, bounds, reports."""
-
-    def __init__(
-        self,
-        file: IO[bytes],
-        limit: int,
-        url: str,
-        progress: Progress | None,
-        stop: threading.Event | None,
-    ) -> None:
-        self.file = file
-        self.limit = limit
-        self.url = url
-        self.progress = progress
-        self.stop = stop
-        self.sha = hashlib.sha256()
-        self.done = 0
-
-    def resume(self) -> None:
-        """Count and hash what is there already."""
-        self.file.seek(0)
-        while piece := self.file.read(_PIECE):
-            self.sha.update(piece)
-            self.done += len(piece)
-
-    def restart(self) -> None:
-        """Forget what is there."""
-        self.file.seek(0)
-        self.file.truncate(0)
-        self.sha = hashlib.sha256()
-        self.done = 0
-
-    def take(self, pieces: Iterator[bytes]) -> None:
-        """Write all pieces; AssetError as soon as there are more bytes than there may be."""
-        for piece in pieces:
-            if self.stop is not None and self.stop.is_set():
-                raise AssetError(f"{self.url}: the download was interrupted.", transient=True)
-            if self.done + len(piece) > self.limit:
-                self.restart()  # nothing of it can be right
-                raise AssetError(
-                    f"{self.url} is larger than the {self.limit} bytes that were pinned: it was "
-                    "refused. Ask its owner which file is meant."
-                )
-            self.file.write(piece)
-            self.sha.update(piece)
-            self.done += len(piece)
-            if self.progress is not None:
-                self.progress(self.done, self.limit)
-        self.file.flush()
-
-
-def _copy(source: Path, sink: _Sink) -> None:
+def _copy(source: Path, sink: Sink) -> None:
     try:
         file = open_plain(source)
     except OSError as error:
@@ -295,7 +260,7 @@ def _copy(source: Path, sink: _Sink) -> None:
         sink.take(iter(lambda: file.read(_PIECE), b""))
 
 
-def _verify(asset: Asset, url: str, sink: _Sink) -> None:
+def _verify(asset: Asset, url: str, sink: Sink) -> None:
     if sink.done != asset.size:
         raise AssetError(
             f"{url} has {sink.done} bytes, but {asset.size} were pinned. Ask its owner which file "
@@ -332,60 +297,6 @@ def _check_range(reply: Reply, have: int, asset: Asset) -> None:
     match = _RANGE.match(reply.headers.get("content-range", ""))
     if match is None or int(match[1]) != have or match[3] not in ("*", str(asset.size)):
         raise _Mixed
-
-
-def _validator(partial: Path) -> Path:
-    return partial.with_name(partial.name + ".etag")
-
-
-def _record_validator(partial: Path, reply: Reply, url: str) -> None:
-    etag = reply.headers.get("etag", "")
-    if etag.startswith('"'):  # a weak one (W/"…") may not be used for ranges
-        _validator(partial).write_text(json.dumps({"url": url, "etag": etag}))
-    else:
-        _validator(partial).unlink(missing_ok=True)
-
-
-def _known_validator(partial: Path, url: str) -> str | None:
-    try:
-        known = json.loads(_validator(partial).read_text())
-        return str(known["etag"]) if known["url"] == url else None
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-
-
-def _forget(partial: Path) -> None:
-    partial.unlink(missing_ok=True)
-    _validator(partial).unlink(missing_ok=True)
-
-
-@contextlib.contextmanager
-def _locked(partial: Path, stop: threading.Event | None) -> Iterator[IO[bytes]]:
-    """The partial file, opened and locked; closing it lets the next process in."""
-    while True:
-        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW
-        with os.fdopen(os.open(partial, flags, 0o600), "r+b") as unnamed:
-            _wait_for_lock(unnamed, partial, stop)
-            # whoever had the lock may have moved or removed the file that we opened
-            with contextlib.suppress(FileNotFoundError):
-                if os.path.samestat(os.fstat(unnamed.fileno()), partial.lstat()):
-                    with partial.open("r+b") as file:
-                        yield file
-                        return
-
-
-def _wait_for_lock(file: IO[bytes], partial: Path, stop: threading.Event | None) -> None:
-    while True:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return
-        except BlockingIOError:
-            if stop is not None and stop.is_set():
-                raise AssetError(
-                    f"Waiting for another download of {partial.name} was interrupted.",
-                    transient=True,
-                ) from None
-            time.sleep(0.05)
 
 
 @contextlib.contextmanager

@@ -20,7 +20,7 @@ import re
 import shutil
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
@@ -28,12 +28,11 @@ from ..schemas.errors import CubeError, DataError, EngineError
 from ..schemas.manifests import Cube
 from . import container_config, mlcube_format
 from .engines.protocol import Engine, Limits, LocalImage, Mount, Outcome, Task
-from .task_spec import ALL_GPUS, PARAMETERS_KEY, PARAMETERS_NAME, Slot, TaskSpec, check_tasks
+from .task_limits import task_limits
+from .task_spec import PARAMETERS_KEY, PARAMETERS_NAME, Slot, TaskSpec, check_tasks
 
 MAIN = "output_path"
 """The output that says that a task has done its work: moved last, and not at all if empty."""
-
-UNITS = {"Ki": 1 << 10, "Mi": 1 << 20, "Gi": 1 << 30}
 
 
 @dataclass(frozen=True)
@@ -160,7 +159,13 @@ def run_task(
             arguments=call.arguments,
             mounts=call.mounts,
             environment=spec.environment,
-            limits=task_limits(ready, spec, execution),
+            limits=task_limits(
+                ready.cube,
+                spec,
+                execution.limits,
+                engine=ready.image.engine,
+                timeout=execution.timeouts.get(name),
+            ),
             scratch_root=bool(ready.cube.spec.resources and ready.cube.spec.resources.scratch_root),
         ),
         stop=execution.stop,
@@ -320,48 +325,3 @@ def _move(staged: Path, target: Path) -> None:
         shutil.rmtree(target)
     target.parent.mkdir(parents=True, exist_ok=True)
     staged.replace(target)
-
-
-def task_limits(ready: ReadyCube, spec: TaskSpec, execution: Execution) -> Limits:
-    """The limits of one task: what the cube asks for, within what the site gives.
-
-    What the manifest's `resources` name is needed: CubeError if the site gives a task less memory,
-    shared memory or GPUs. What the cube's own file says (`--shm-size 64g`, `accelerator_count`) was
-    written for one machine, so it is met as far as the site goes.
-    """
-    site, wish = execution.limits, ready.cube.spec.resources
-    timeout = execution.timeouts.get(spec.name, site.timeout)
-    memory, shm = site.memory, site.shm
-    have = () if ready.image.engine == "sandbox" else site.gpus  # it has none to give
-    gpus = len(have) if spec.gpus == ALL_GPUS else min(spec.gpus, len(have))
-    if wish is not None:
-        asked = {str(task): seconds for task, seconds in (wish.timeout or {}).items()}
-        timeout = min(timeout, asked.get(spec.name, timeout))
-        if wish.memory is not None:
-            need = read_bytes(wish.memory)
-            if memory is not None and need > memory:
-                raise _too_much(ready, "memory", wish.memory, f"{memory} bytes")
-            memory = need
-        if wish.gpus is not None:
-            if wish.gpus > len(have):
-                raise _too_much(ready, "GPUs", str(wish.gpus), str(len(have)))
-            gpus = wish.gpus
-    if wish is not None and wish.shm is not None:
-        shm = read_bytes(wish.shm)
-        if memory is not None and shm > memory:
-            raise _too_much(ready, "shared memory", wish.shm, f"{memory} bytes of memory")
-    elif spec.shm is not None:
-        shm = spec.shm if memory is None else min(spec.shm, memory // 2)
-    return replace(site, timeout=timeout, memory=memory, shm=shm, gpus=have[:gpus])
-
-
-def read_bytes(text: str) -> int:
-    """Bytes of `4Gi`, `512Mi`, `64Ki`."""
-    return int(text[:-2]) * UNITS[text[-2:]]
-
-
-def _too_much(ready: ReadyCube, what: str, asked: str, given: str) -> CubeError:
-    return CubeError(
-        f"{ready.name} asks for {asked} of {what}; this site gives a task {given}. Raise the "
-        "site's limits if the machine has more."
-    )

@@ -13,7 +13,6 @@ from medperf.runner.cubes import (
     Execution,
     ReadyCube,
     check_role,
-    read_bytes,
     read_cube,
     run_task,
 )
@@ -27,6 +26,7 @@ from medperf.runner.engines.protocol import (
     Progress,
     Task,
 )
+from medperf.runner.task_limits import read_bytes
 from medperf.schemas.errors import CubeError, DataError, EngineError
 from medperf.schemas.manifests import Asset, Cube, CubeSpec, Image, LabelledMetadata, Resources
 
