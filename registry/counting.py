@@ -12,7 +12,7 @@ from . import rules
 from .ledger import Holder, Ledger
 from .paths import Place
 from .snapshot import Library
-from .statements import Statement, read_bundle
+from .statements import Bundle, Statement, read_bundle
 
 Verified = dict[tuple[str, str], Statement | SignatureError]
 
@@ -47,7 +47,7 @@ class Counting:
         holder = _check_holder(place, found, key)
         if not ledger.counts_from(key, index):
             raise SignatureError(f"the key of {place.by} was compromised by then")
-        statement = self._verify(oid, key, holder)
+        statement = self._verify(oid, bundle, holder)
         _check_statement(place, statement, ledger.spec.id)
         if committee is None:
             about = place.subject.startswith(("associations/", "benchmarks/"))
@@ -64,15 +64,15 @@ class Counting:
         )
         return statement.digest, signature
 
-    def _verify(self, oid: str, key: str, holder: Holder) -> Statement:
+    def _verify(self, oid: str, bundle: Bundle, holder: Holder) -> Statement:
         """The statement in a blob, if this key signed it: checked once for every walk."""
-        found = self.verified.get((oid, key))
+        found = self.verified.get((oid, bundle.fingerprint))
         if found is None:
             try:
-                found = read_bundle(self._library.data(oid)).verify(holder.key.public_key)
+                found = bundle.verify(holder.key.public_key)
             except SignatureError as error:
                 found = error
-            self.verified[oid, key] = found
+            self.verified[oid, bundle.fingerprint] = found
         if isinstance(found, SignatureError):
             raise found
         return found

@@ -63,6 +63,7 @@ class History:
         self.ledger = Ledger(compromised=compromised or {})
         self.library = library
         self.lenient = compromised is not None
+        self.plain: History | None = None  # of a second walk: the first one
         self._counting = Counting(self.ledger, library, verified)
         self._repository = repository
         self._authors = Authors(repository, chain)
@@ -493,7 +494,7 @@ def walk(
     )
     for step in chain:
         again.take(step)
-    again.lenient = False
+    again.plain = history
     return again
 
 

@@ -195,14 +195,13 @@ def _merged_in_thought(
     ledger = history.ledger
     step = Step(head, (base, head), "", changes)
     chain = [*repository.first_parents(base), step]
-    history.use_chain(chain)
     history.library.prepare(change.oid for change in changes if change.mode == REGULAR)
     broken = list(_documents(history.library, changes))
     if broken:
         return broken, ()
-    before, history.waits = len(ledger.notes), {}
+    before = len(ledger.notes)
     try:
-        history.take(step)
+        missing = _take(history, chain)
     except StalledError as error:
         words = str(error).partition("is not accepted. ")[2].partition(" Nothing new")[0]
         place = next((one.path for one in changes if one.path in words), changes[0].path)
@@ -215,8 +214,7 @@ def _merged_in_thought(
         for note in ledger.notes[before:]
         if note.kind == "ignored" and note.path not in told
     ]
-    waits = [wait for waits in history.waits.values() for wait in waits]
-    waits += [
+    waits = missing + [
         f"{note.path.rpartition('/')[2]}: a member of {classify(note.path).owner} who signs the "
         "commit that adds it"
         for note in ledger.notes[before:]
@@ -225,6 +223,19 @@ def _merged_in_thought(
     waits += _pending(history, paths)
     problems += _results(history, paths)
     return problems, tuple(waits)
+
+
+def _take(history: _Trial, chain: Sequence[Step]) -> list[str]:
+    """Judge the last step, also by the walk that decides what stalls; what modified files lack."""
+    walks = [history] if history.plain is None else [history.plain, history]
+    missing: list[str] = []
+    for one in walks:
+        assert isinstance(one, _Trial)  # noqa: S101  (both walks are by the same maker)
+        one.use_chain(chain)
+        one.waits = {}
+        one.take(chain[-1])
+        missing += [wait for waits in one.waits.values() for wait in waits]
+    return missing
 
 
 def _references(

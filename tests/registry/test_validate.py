@@ -300,7 +300,7 @@ def test_names_that_are_not_there_fail_with_the_nearest(world: World) -> None:
     data = world.files[CHEST].replace(b"committee/prep", b"committee/pref")
     data = data.replace(b"name: chest", b"name: more")
     text = failure(judged(world, {"datasets/hospital/more.yaml": data}, by="hospital/bob"))
-    assert "is committee/pref: there is no such cube. Did you mean committee/p" in text
+    assert "is committee/pref: there is no such cube. Did you mean committee/" in text
     assert "spec.commitment: is that of hospital/chest already" in text
 
 
@@ -417,3 +417,22 @@ def test_a_tree_shows_every_problem(world: World) -> None:
     ):
         assert words in text
     assert digest_of("x") not in text
+
+
+def test_beside_a_compromised_key_a_proposal_is_judged_as_a_site_does(world: World) -> None:
+    keys = [key_entry("modeler/max", "compromised", world.root), key_entry("modeler/max#2")]
+    manifest = owner_manifest("modeler", {"max": keys}, serial=2)
+    world.change_owner(manifest, *BOTH)
+    path = "owners/modeler.yaml"
+    data = documents.dump({**manifest, "spec": {**manifest["spec"], "serial": 3}})
+    verdict = judged(world, {path: data})
+    assert verdict.waits_for == (
+        "a member of modeler",
+        "an admin",
+        "the joining member of modeler",
+    )
+    signed = {path: data, **world.approval(path, "committee/alice", data=data, number=3)}
+    signed |= world.approval(path, "modeler/max", data=data, number=3, key="modeler/max#2")
+    assert world.tip is not None
+    head = world.propose(signed, by="modeler/max#2")
+    assert validate(world.repository, world.tip, head).answer == "valid"
