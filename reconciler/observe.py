@@ -4,7 +4,9 @@ Two functions with plain values out: `asked` looks at the registry, `here` at th
 puts both into a plan. Nothing is remembered between passes but the records of `records.py`.
 """
 
+import time
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 from ..registry.paths import result_path
 from ..registry.snapshot import Item
@@ -13,12 +15,19 @@ from ..schemas.digests import digest, run_key
 from ..schemas.errors import WithheldError
 from ..schemas.manifests import BenchmarkSpec, Cube
 from .disclosure import check_results, shown_digest
+from .lock import worked_on
 from .plan import Asked, Here, Pair, Plan, make_plan
 from .policy import cube_obstacle
 from .publish import proposed_paths, site_branch
 from .records import Record, RunFolder
 from .settings import Profile
 from .workplace import Workplace
+
+
+def look(place: Workplace, *, fetch: bool = True) -> tuple[View, Plan]:
+    """The registry as it is now, and the plan for this site."""
+    view = place.view(fetch=fetch)
+    return view, observe(place, view, now=time.time())
 
 
 def observe(place: Workplace, view: View, *, now: float) -> Plan:
@@ -105,20 +114,29 @@ def here(place: Workplace, view: View, questions: Sequence[Asked]) -> Mapping[st
     if place.profile.me.site is not None:
         branch = site_branch(f"{place.owner}/{place.profile.me.site.name}")
         proposed = proposed_paths(place.repository, branch)
-    local = {found.commitment() for found in place.datasets.prepared()}
-    return {
-        one.pair.key: _here(place, view, one, proposed, local) for one in questions if not one.found
-    }
+    around = _Around(
+        proposed=proposed,
+        commitments=frozenset(found.commitment() for found in place.datasets.prepared()),
+        running=worked_on(place.storage),
+    )
+    return {one.pair.key: _here(place, view, one, around) for one in questions if not one.found}
 
 
-def _here(
-    place: Workplace, view: View, asked: Asked, proposed: frozenset[str], local: set[str]
-) -> Here:
+@dataclass(frozen=True)
+class _Around:
+    """What is looked up once for all runs: paths proposed, data here, another pass's run."""
+
+    proposed: frozenset[str]
+    commitments: frozenset[str]
+    running: str
+
+
+def _here(place: Workplace, view: View, asked: Asked, around: _Around) -> Here:
     pair = asked.pair
     benchmark = view.benchmark(pair.benchmark).manifest.spec
     folder = place.runs.folder(pair)
     record = place.runs.record(pair)
-    obstacle, problem = _site_obstacle(place, view, asked, local)
+    obstacle, problem = _site_obstacle(place, view, asked, around.commitments)
     finished = record.done is not None and folder.results.exists()
     withheld, shown = _disclosure(folder, benchmark, place.profile) if finished else ((), "")
     last = record.attempts[-1] if record.attempts else None
@@ -126,10 +144,11 @@ def _here(
     return Here(
         obstacle=obstacle,
         problem=last.problem if last and not obstacle else problem,
-        proposed=result_path(pair.benchmark, pair.dataset, pair.model, pair.key) in proposed,
+        proposed=result_path(pair.benchmark, pair.dataset, pair.model, pair.key) in around.proposed,
+        running=around.running == pair.key,
         finished=finished,
         withheld=withheld,
-        released=decision is not None and decision.answer == "released" and decision.shown == shown,
+        released=_released(place.profile, pair, record, shown),
         declined=decision is not None and decision.answer == "declined",
         consented=_consented(place.profile, record),
         failure=last.failure if last else "",
@@ -149,14 +168,24 @@ def _disclosure(
         return error.reasons, ""
 
 
+def _released(profile: Profile, pair: Pair, record: Record, shown: str) -> bool:
+    """Whether the result may leave: by policy, or by a person who saw exactly these numbers."""
+    policy, decision = profile.policy.release, record.decision
+    if policy == "automatic" or (policy != "manual" and pair.benchmark in policy):
+        return True
+    return decision is not None and decision.answer == "released" and decision.shown == shown
+
+
 def _consented(profile: Profile, record: Record) -> bool:
     return profile.policy.consent == "association" or record.consented
 
 
-def _site_obstacle(place: Workplace, view: View, asked: Asked, local: set[str]) -> tuple[str, str]:
+def _site_obstacle(
+    place: Workplace, view: View, asked: Asked, commitments: frozenset[str]
+) -> tuple[str, str]:
     """Why this site cannot or will not run a pair: a machine word and a sentence."""
     pair, engine = asked.pair, place.profile.engine
-    if view.dataset(pair.dataset).manifest.spec.commitment not in local:
+    if view.dataset(pair.dataset).manifest.spec.commitment not in commitments:
         return "no-data", f"The data of {pair.dataset} are not on this machine."
     if engine not in asked.engines:
         accepted = ", ".join(asked.engines)

@@ -10,36 +10,31 @@ so a pass can be killed anywhere and the next one finishes it:
 5. publish what is released, after looking at the registry once more;
 6. summarise.
 
-A run that fails is written to its record and never stops the others.
+A run that fails is written to its record and never stops the others. What is not about a run (an
+engine that does not answer, a full disk) ends step 4: no run is to blame, and none is charged.
 """
 
-import fcntl
-import os
 import threading
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from ..registry.view import View
 from ..schemas.errors import (
-    AssetError,
-    ConflictError,
+    DataError,
     EngineError,
     MedperfError,
     RegistryError,
     StalledError,
     TaskError,
-    WaitError,
     WithheldError,
 )
-from .disclosure import Circumstances, check_results, result_bytes, shown_digest
 from .execute import Order, make_run
-from .observe import associations_of, evaluator_of, mirrors_of, observe
+from .lock import FULL, Lock, full, is_full, locked
+from .observe import evaluator_of, mirrors_of
+from .observe import look as look
 from .plan import Pair, Plan, PlannedRun, State, Step
-from .publish import Published, Ready, publish
-from .records import Decision, RunFolder
+from .publish import Published
+from .release import publish_released, released
 from .workplace import Workplace
 
 Say = Callable[[str], None]
@@ -61,7 +56,7 @@ class Ran:
 
 @dataclass(frozen=True)
 class Summary:
-    """What a pass did, and how everything stands after it."""
+    """What a pass did, and how everything stands after it; `problem` is about no run alone."""
 
     plan: Plan
     ran: tuple[Ran, ...] = ()
@@ -82,7 +77,9 @@ class _Pass:
     say: Say
     stop: threading.Event
     wanted: Callable[[Pair], bool]
+    lock: Lock
     ran: list[Ran] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
 
 
 def reconcile(
@@ -93,70 +90,48 @@ def reconcile(
     wanted: Callable[[Pair], bool] = lambda _: True,
 ) -> Summary:
     """One pass over the runs that `wanted` names (all of them by default)."""
-    at_work = _Pass(place, say, stop or threading.Event(), wanted)
-    with locked(place.storage):
-        place.engine.clean(place.label_prefix)
+    with locked(place.storage) as lock:
+        at_work = _Pass(place, say, stop or threading.Event(), wanted, lock)
+        _clean(at_work)
         view, plan = look(place)
         while (run := _next(at_work, plan)) is not None:
+            lock.working_on(run.pair.key)
             at_work.ran.append(_work(at_work, view, run))
+            lock.working_on("")
             view, plan = look(place)
-        published, problem = _publish(at_work, view, plan)
-        if published is not None:
+        published = None
+        if released(plan, wanted):
+            published = _publish(at_work)
             _, plan = look(place)
-        return Summary(plan, tuple(at_work.ran), published, problem)
+        return Summary(plan, tuple(at_work.ran), published, "\n".join(at_work.problems))
 
 
-@contextmanager
-def locked(storage: Path) -> Iterator[None]:
-    """Keeps other passes out of this storage; WaitError if one is at work."""
-    storage.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with (storage / "lock").open("a+") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            file.seek(0)
-            raise WaitError(
-                f"Another pass is at work here (process {file.read().strip() or 'unknown'}). "
-                "It does the same work: wait for it, or stop it first."
-            ) from error
-        file.truncate(0)
-        file.write(str(os.getpid()))
-        file.flush()
-        yield
-
-
-def look(place: Workplace, *, fetch: bool = True) -> tuple[View, Plan]:
-    """The registry as it is now, and the plan for this site."""
-    view = place.view(fetch=fetch)
-    return view, observe(place, view, now=time.time())
+def _clean(at_work: _Pass) -> None:
+    """Ends what a killed pass left; with an engine that does not answer nothing is run."""
+    try:
+        at_work.place.engine.clean(at_work.place.label_prefix)
+    except EngineError as error:
+        at_work.problems.append(str(error))
 
 
 def _next(at_work: _Pass, plan: Plan) -> PlannedRun | None:
     """The first due run that this pass has not tried yet."""
+    if at_work.problems or at_work.stop.is_set():
+        return None
     tried = {ran.pair.key for ran in at_work.ran}
-    return next(
-        (
-            run
-            for run in plan.due
-            if run.step is Step.RUN
-            and run.pair.key not in tried
-            and at_work.wanted(run.pair)
-            and not at_work.stop.is_set()
-        ),
-        None,
-    )
+    due = (run for run in plan.due if run.step is Step.RUN and at_work.wanted(run.pair))
+    return next((run for run in due if run.pair.key not in tried), None)
 
 
 def order_for(place: Workplace, view: View, pair: Pair) -> Order:
     """Everything that one run takes, from the registry and from this machine."""
-    benchmark = view.benchmark(pair.benchmark).manifest
     evaluator = evaluator_of(view, pair.benchmark)
     dataset = place.datasets.committed(view.dataset(pair.dataset).manifest.spec.commitment)
     if dataset is None:
-        raise RegistryError(f"The data of {pair.dataset} are not on this machine.")
+        raise DataError(f"The data of {pair.dataset} are not on this machine.")
     return Order(
         pair=pair,
-        benchmark=benchmark,
+        benchmark=view.benchmark(pair.benchmark).manifest,
         model=view.cube(pair.model).manifest,
         evaluator=evaluator.manifest,
         evaluator_digest=evaluator.digest,
@@ -165,105 +140,72 @@ def order_for(place: Workplace, view: View, pair: Pair) -> Order:
     )
 
 
+def _check_wanted(at_work: _Pass, pair: Pair) -> None:
+    """Raises what ends a run whose time has passed: an interrupt, or the registry's no."""
+    if at_work.stop.is_set():
+        raise KeyboardInterrupt
+    _, plan = look(at_work.place)
+    now = next((run for run in plan.runs if run.pair.key == pair.key), None)
+    still = (State.DUE, State.AWAITING_RELEASE, State.WITHHELD)
+    if now is None or now.state not in still:
+        why = now.explanation if now else "The registry does not ask for it any more."
+        raise NotWantedError(f"{pair.model} was stopped: {why}")
+
+
 def _work(at_work: _Pass, view: View, run: PlannedRun) -> Ran:
     """Makes one run and remembers how it ended."""
     place, pair = at_work.place, run.pair
     at_work.say(f"{pair.benchmark} on {pair.dataset}: {pair.model}")
-
-    def still_wanted() -> None:
-        if at_work.stop.is_set():
-            raise KeyboardInterrupt
-        _, now = look(place)
-        state = next((one for one in now.runs if one.pair.key == pair.key), None)
-        if state is None or state.state not in (State.DUE, State.AWAITING_RELEASE, State.WITHHELD):
-            why = state.explanation if state else "The registry does not ask for it any more."
-            raise NotWantedError(f"{pair.model} was stopped: {why}")
-
     try:
         made = make_run(
             place,
             order_for(place, view, pair),
-            still_wanted=still_wanted,
+            still_wanted=lambda: _check_wanted(at_work, pair),
             say=at_work.say,
             stop=at_work.stop,
         )
+        return Ran(pair, "done", cached=made.cached)
     except WithheldError as error:
         return Ran(pair, "withheld", error=str(error))
     except NotWantedError as error:
         return Ran(pair, "stopped", error=str(error))
     except StalledError:
         raise
-    except TaskError as error:
-        if error.reason == "interrupted":
-            raise KeyboardInterrupt from error
-        return _failed(place, pair, error.reason, error, transient=False)
-    except (AssetError, EngineError) as error:
-        word = "asset" if isinstance(error, AssetError) else "engine"
-        return _failed(place, pair, word, error, transient=error.transient)
-    except RegistryError as error:
-        return _failed(place, pair, "registry", error, transient=True)
-    except OSError as error:
-        return _failed(place, pair, "disk", error, transient=True)
     except MedperfError as error:
-        word = type(error).__name__.removesuffix("Error").lower()
-        return _failed(place, pair, word, error, transient=False)
-    _release_if_automatic(place, pair, view)
-    return Ran(pair, "done", cached=made.cached)
+        if isinstance(error, TaskError) and error.reason == "interrupted":
+            raise KeyboardInterrupt from error
+        if is_full(place.storage):
+            return _without_room(at_work, pair)
+        return _failed(at_work, pair, error)
+    except OSError as error:
+        if error.errno in FULL:
+            return _without_room(at_work, pair)
+        return _failed(at_work, pair, DataError(f"A file of this site: {error}."))
 
 
-def _failed(
-    place: Workplace, pair: Pair, failure: str, error: Exception, *, transient: bool
-) -> Ran:
-    place.runs.failed(pair, failure=failure, problem=str(error), transient=transient)
+def _failed(at_work: _Pass, pair: Pair, error: MedperfError) -> Ran:
+    """Writes down why a run failed, and whether time may help."""
+    word = type(error).__name__.removesuffix("Error").lower()
+    if isinstance(error, TaskError):
+        word = error.reason
+    transient = isinstance(error, RegistryError) or bool(getattr(error, "transient", False))
+    at_work.place.runs.failed(pair, failure=word, problem=str(error), transient=transient)
     return Ran(pair, "failed", error=str(error))
 
 
-def _release_if_automatic(place: Workplace, pair: Pair, view: View) -> None:
-    release = place.profile.policy.release
-    if release == "automatic" or (release != "manual" and pair.benchmark in release):
-        benchmark = view.benchmark(pair.benchmark).manifest
-        decide(place, pair, benchmark_spec=benchmark.spec, answer="released")
+def _without_room(at_work: _Pass, pair: Pair) -> Ran:
+    """Ends the running: the others would find no room either, and a record may not be written."""
+    problem = str(full(at_work.place.storage))
+    at_work.problems.append(problem)
+    return Ran(pair, "failed", error=problem)
 
 
-def decide(place: Workplace, pair: Pair, *, benchmark_spec: object, answer: str) -> None:
-    """Writes down what a person (or the policy) said about exactly the metrics that there are."""
-    from ..schemas.manifests import BenchmarkSpec
-
-    assert isinstance(benchmark_spec, BenchmarkSpec)  # noqa: S101
-    folder = place.runs.folder(pair)
-    found = check_results(folder.results, benchmark_spec, place.profile.policy)
-    decision = Decision.model_validate({"answer": answer, "shown": shown_digest(found)})
-    record = place.runs.record(pair)
-    folder.write(record.model_copy(update={"decision": decision}))
-
-
-def _publish(at_work: _Pass, view: View, plan: Plan) -> tuple[Published | None, str]:
+def _publish(at_work: _Pass) -> Published | None:
     """Publishes what is released; what cannot be sent now waits for the next pass."""
-    released = [run for run in plan.due if run.step is Step.PUBLISH and at_work.wanted(run.pair)]
-    if not released:
-        return None, ""
     try:
-        return publish_runs(at_work.place, view, [run.pair for run in released]), ""
-    except (ConflictError, RegistryError) as error:
-        if isinstance(error, StalledError):
-            raise
-        return None, f"Publishing waits for the next pass: {error}"
-
-
-def publish_runs(place: Workplace, view: View, pairs: Sequence[Pair]) -> Published | None:
-    """Signs and proposes the results of released runs."""
-    ready = [Ready(pair, _bytes(place, view, pair)) for pair in pairs]
-    site = place.site()
-    return publish(place.repository, place.url, site, view.registry.id, ready)
-
-
-def _bytes(place: Workplace, view: View, pair: Pair) -> bytes:
-    folder: RunFolder = place.runs.folder(pair)
-    record = place.runs.record(pair)
-    if record.done is None:
-        raise RegistryError(f"The run {pair.short} is not finished.")
-    policy = place.profile.policy
-    found = check_results(folder.results, view.benchmark(pair.benchmark).manifest.spec, policy)
-    model, dataset = associations_of(view, pair)
-    around = Circumstances(view.registry.id, view.tip, model, dataset)
-    return result_bytes(pair, record.done, found, around, policy)
+        return publish_released(at_work.place, wanted=at_work.wanted)
+    except StalledError:
+        raise
+    except RegistryError as error:
+        at_work.problems.append(f"Publishing waits for the next pass: {error}")
+        return None

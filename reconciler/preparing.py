@@ -19,8 +19,8 @@ from ..schemas.manifests import Pin
 from ..schemas.names import check_name
 from .datasets import DatasetRecord, LocalDataset
 from .execute import Made, Order, execution, make_run
+from .lock import locked
 from .observe import evaluator_of, make_pair, mirrors_of
-from .passes import locked
 from .plan import Pair
 from .workplace import Workplace
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from ..registry.git import Author, Repository
 from ..registry.paths import result_path, result_signature_path
 from ..registry.statements import make_result
-from ..schemas.errors import RegistryError
+from ..schemas.errors import ConflictError, RegistryError
 from .plan import Pair
 from .workplace import MAIN, ORIGIN, Actor
 
@@ -42,6 +42,10 @@ class Published:
     results: int
 
 
+class MainMovedError(ConflictError):
+    """Main is not what the results were made for: look at the registry once more."""
+
+
 class _NothingNewError(Exception):
     """Every result stands there already, or the open proposal is full."""
 
@@ -62,11 +66,17 @@ def proposed_paths(repository: Repository, branch: str) -> frozenset[str]:
 
 
 def publish(
-    repository: Repository, url: str, site: Actor, registry: str, ready: Sequence[Ready]
+    repository: Repository,
+    url: str,
+    site: Actor,
+    registry: str,
+    planned: str,
+    ready: Sequence[Ready],
 ) -> Published | None:
     """Signs and pushes what is not there yet, at most 100 results a proposal; None if nothing is.
 
-    A ConflictError or another RegistryError leaves the remote as it was: the next pass tries again.
+    `planned` is the commit of main for which the results were made: a MainMovedError says that
+    main is another one now. Like every RegistryError it leaves the remote as it was.
     """
     branch = site_branch(site.by)
     ref = "refs/heads/" + branch
@@ -77,6 +87,8 @@ def publish(
         main = repository.fetch_ref(url, "refs/heads/main")
         if main is None:
             raise RegistryError(f"{url} has no branch main: nothing can be published there.")
+        if main != planned:
+            raise MainMovedError(f"main of {url} moved to {main[:12]} meanwhile. Try again.")
         is_open = head is not None and not repository.is_ancestor(head, main)
         parent = head if is_open and head is not None else main
         there = repository.tree(parent)

@@ -152,6 +152,13 @@ class Runs:
             if record is not None:
                 yield folder, record
 
+    def decided(self, pair: Pair, *, answer: Literal["released", "declined"], shown: str) -> Record:
+        """Remembers what a person said about exactly these numbers, and returns the record."""
+        decision = Decision(answer=answer, shown=shown)
+        record = self.record(pair).model_copy(update={"decision": decision})
+        self.folder(pair).write(record)
+        return record
+
     def failed(self, pair: Pair, *, failure: str, problem: str, transient: bool) -> Record:
         """Remembers a failed try and returns the record."""
         record = self.record(pair)

@@ -3,20 +3,17 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from pathlib import Path
 from typing import Literal
 
-from ..registry.paths import result_path
 from ..registry.view import View
 from ..schemas.errors import UsageError, WithheldError
 from ..schemas.manifests import Result, Suppressed
 from ..schemas.metrics import Disclosed, parse_evaluator_file
 from ..schemas.names import nearest
 from .disclosure import check_results, read_once, shown_digest
-from .passes import look, publish_runs
-from .plan import Pair, PlannedRun, State, Step
-from .publish import Published
-from .records import Decision
+from .observe import look
+from .plan import Pair, PlannedRun, State
+from .release import publish_released as publish_released
 from .workplace import Workplace
 
 Answer = Literal["released", "declined"]
@@ -157,26 +154,7 @@ def decide(place: Workplace, result: LocalResult, answer: Answer) -> None:
     if result.withheld and answer == "released":
         raise WithheldError(result.withheld)
     shown = Disclosed(result.metrics, result.suppressed, result.bits)
-    record = place.runs.record(result.pair)
-    decision = Decision(answer=answer, shown=shown_digest(shown))
-    place.runs.folder(result.pair).write(record.model_copy(update={"decision": decision}))
-
-
-def publish_released(place: Workplace) -> Published | None:
-    """Proposes every released result; None where there is nothing new to propose."""
-    view, plan = look(place)
-    pairs = [run.pair for run in plan.due if run.step is Step.PUBLISH]
-    return publish_runs(place, view, pairs) if pairs else None
-
-
-def local_path(place: Workplace, pair: Pair) -> Path:
-    """The folder of a run on this machine."""
-    return place.runs.folder(pair).path
-
-
-def registry_path(pair: Pair) -> str:
-    """The path of a run's result in the registry."""
-    return result_path(pair.benchmark, pair.dataset, pair.model, pair.key)
+    place.runs.decided(result.pair, answer=answer, shown=shown_digest(shown))
 
 
 def retry(place: Workplace, uid: str) -> str:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from .passes import look
+from .observe import look
 from .plan import Plan
 from .workplace import Workplace
 

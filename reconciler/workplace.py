@@ -59,7 +59,9 @@ class Workplace:
         self.profile = profile
         self.storage = home.resolve(profile.storage)
         self._passphrase = passphrase
+        self._actors: dict[Identity, Actor] = {}  # a passphrase is asked for once a command
         self._repository: Repository | None = None
+        self._view: View | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -115,7 +117,9 @@ class Workplace:
             raise RegistryError(f"{self.url} has no branch main: is it a MedPerf registry?")
         marker = self.storage / "verified"
         verified = marker.read_text().strip() if marker.exists() else None
-        view = open_view(self.repository, tip, pinned=self.pinned, verified=verified)
+        if self._view is None or self._view.tip != tip:
+            self._view = open_view(self.repository, tip, pinned=self.pinned, verified=verified)
+        view = self._view
         if tip != verified:
             beside = marker.with_name(f"verified.{os.getpid()}.tmp")
             beside.write_text(tip + "\n")
@@ -198,9 +202,11 @@ class Workplace:
             raise UsageError(
                 f"Profile {self.name!r} has no {what}: 'medperf login --{what} NAME' adds one."
             )
-        where = identity.key if identity.key == "agent" else self.home.resolve(identity.key)
-        signer = load_signer(where, passphrase=self._passphrase)
-        return Actor(f"{self.owner}/{identity.name}", signer)
+        if identity not in self._actors:
+            where = identity.key if identity.key == "agent" else self.home.resolve(identity.key)
+            signer = load_signer(where, passphrase=self._passphrase)
+            self._actors[identity] = Actor(f"{self.owner}/{identity.name}", signer)
+        return self._actors[identity]
 
     @cached_property
     def assets(self) -> Assets:

@@ -1,0 +1,61 @@
+"""What is released leaves: looked at once more, checked once more, signed, proposed.
+
+1. The registry is fetched and judged, and the plan made: a run that was revoked a moment ago, or
+   whose numbers are not those that were released, is not in it any more.
+2. Each result is written anew from the evaluator's file, by the disclosure check.
+3. Results are signed and pushed; if main has moved since 1, all of it begins again.
+"""
+
+from collections.abc import Callable, Sequence
+
+from ..registry.view import View
+from ..schemas.errors import ConflictError, DataError
+from .disclosure import Circumstances, check_results, result_bytes
+from .observe import associations_of, look
+from .plan import Pair, Plan, Step
+from .publish import MainMovedError, Published, Ready, publish
+from .workplace import Workplace
+
+_TRIES = 8
+
+
+def released(plan: Plan, wanted: Callable[[Pair], bool] = lambda _: True) -> list[Pair]:
+    """The runs of a plan whose results may leave now."""
+    return [run.pair for run in plan.due if run.step is Step.PUBLISH and wanted(run.pair)]
+
+
+def publish_released(
+    place: Workplace, *, wanted: Callable[[Pair], bool] = lambda _: True
+) -> Published | None:
+    """Proposes every released result that `wanted` names; None where nothing new is to propose.
+
+    A ConflictError or another RegistryError leaves the registry as it was.
+    """
+    for _ in range(_TRIES):
+        view, plan = look(place)
+        pairs = released(plan, wanted)
+        if not pairs:
+            return None
+        try:
+            return _publish(place, view, pairs)
+        except MainMovedError:
+            continue
+    raise ConflictError(
+        f"main of {place.url} moved {_TRIES} times while results were signed. Try again later."
+    )
+
+
+def _publish(place: Workplace, view: View, pairs: Sequence[Pair]) -> Published | None:
+    ready = [Ready(pair, _bytes(place, view, pair)) for pair in pairs]
+    return publish(place.repository, place.url, place.site(), view.registry.id, view.tip, ready)
+
+
+def _bytes(place: Workplace, view: View, pair: Pair) -> bytes:
+    folder, record = place.runs.folder(pair), place.runs.record(pair)
+    if record.done is None:
+        raise DataError(f"The run {pair.short} is not finished.")
+    policy = place.profile.policy
+    found = check_results(folder.results, view.benchmark(pair.benchmark).manifest.spec, policy)
+    model, dataset = associations_of(view, pair)
+    around = Circumstances(view.registry.id, view.tip, model, dataset)
+    return result_bytes(pair, record.done, found, around, policy)
