@@ -18,33 +18,24 @@ decides what stalls; and where there is such a key, once more with it, which dec
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeVar
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
-from ..schemas.errors import RegistryError, SignatureError, StalledError
+from ..schemas.errors import RegistryError, SignatureError
 from . import rules
 from .arrivals import Arrivals, read_arrivals, stall
 from .authors import Authors
 from .counting import Counting, Verified
-from .keys import commit_signer
+from .founding import check_founder, found
 from .ledger import File, Ledger, ResultState, compromised_since, keys_of
 from .paths import Place, benchmark_path, classify, result_signature_path, settings_path
-from .public_keys import fingerprint
+from .pending import settle_benchmarks, settle_owners
+from .pinned import Pinned, check_chain, check_pinned
 from .results import judge_result
 from .snapshot import REGULAR, Item, Library
 
 if TYPE_CHECKING:
     from .git import Repository, Step
-
-
-@dataclass(frozen=True)
-class Pinned:
-    """What a site has pinned at enrolment, compared out of band (design §6)."""
-
-    id: str
-    root: str
-    admins: frozenset[str]
-    approval: Literal["signed", "merge"]
 
 
 class History:
@@ -85,7 +76,10 @@ class History:
         ledger.commits.append(step.commit)
         ledger.count("commits")
         arrivals = read_arrivals(ledger, self.library, step)
-        founder = "" if arrivals.index else self._found(step, arrivals)
+        founder = ""
+        if not arrivals.index:
+            raw = self._repository.commit_bytes(step.commit)
+            founder = found(ledger, raw, arrivals, self._pinned)
         self._judge_results(arrivals)
         reasons = self._judge_statements(arrivals)
         self._take_files(arrivals)
@@ -98,42 +92,8 @@ class History:
             ledger.forget_states()
         for path, reason in reasons.items():
             ledger.note(path, reason)
-        if founder:
-            self._check_founder(founder)
-
-    # ------------------------------------------------------------------------ the root commit
-
-    def _found(self, step: "Step", arrivals: Arrivals) -> str:
-        """The admin who made this registry, by the root commit's own tree (rule 6)."""
-        if "registry.yaml" not in arrivals.added:
-            self._stall("history", "It is the root commit, and holds no valid registry.yaml.")
-        registry = arrivals.added["registry.yaml"][0]
-        admins = registry.manifest.spec.admins.members
-        public_key = commit_signer(self._repository.commit_bytes(step.commit))
-        if public_key is None:
-            self._stall("signature", "It is the root commit, and no SSH key has signed it.")
-        key = fingerprint(public_key)
-        if self._pinned is not None and key not in self._pinned.admins:
-            self._stall(
-                "signature", f"It is the root commit, signed by {key}, which is not pinned."
-            )
-        for item, _ in arrivals.added.values():
-            if item.place.kind != "owner":
-                continue
-            holder = keys_of(item).get(key)
-            if holder and holder.may_sign("member", item.place.owner) and holder.by in admins:
-                self.ledger.registry = registry
-                self.ledger.accept_owner(item)
-                return holder.by
-        text = f"It is the root commit, signed by {key}, which is no key of an admin."
-        return self._stall("signature", text)
-
-    def _check_founder(self, by: str) -> None:
-        if self.ledger.believed or self.lenient:
-            return
-        for path in ("registry.yaml", f"owners/{by.partition('/')[0]}.yaml"):
-            if not any(one.by == by for one in self.ledger.signatures(path)):
-                self._stall("signature", f"It is the root commit; {by} has not signed its {path}.")
+        if founder and not self.lenient:
+            check_founder(ledger, founder)
 
     # ---------------------------------------------------------------------------- 2. results
 
@@ -263,7 +223,7 @@ class History:
         for item, _ in arrivals.added.values():
             if item.place.kind == "owner" and item.place.owner not in ledger.owners:
                 ledger.pending[item.path] = ()
-        self._settle_owners(said | set(arrivals.added))
+        settle_owners(ledger, said | set(arrivals.added))
 
     def _change_owner(self, old: Item[Any], new: Item[Any]) -> None:
         ledger, name = self.ledger, new.place.owner
@@ -298,28 +258,6 @@ class History:
         self.ledger.note(new.path, text, "compromised")
         return False
 
-    def _settle_owners(self, touched: set[str] | None = None) -> None:
-        """Put pending owners in force whose signatures are complete."""
-        ledger = self.ledger
-        for path in sorted(ledger.pending):
-            if not path.startswith("owners/") or (touched is not None and path not in touched):
-                continue
-            item = ledger.item(path)
-            if item is None:
-                continue
-            waits = (
-                ()
-                if ledger.believed
-                else rules.missing(
-                    rules.needs_of_new_owner(item.place.owner, ledger.spec), ledger.signatures(path)
-                )
-            )
-            waits += tuple(f"another key: {problem}" for problem in ledger.taken_keys(item))
-            ledger.pending[path] = waits
-            if not waits:
-                ledger.accept_owner(item)
-                del ledger.pending[path]
-
     def _take_registry(self, arrivals: Arrivals, reasons: dict[str, str]) -> None:
         if "registry.yaml" not in arrivals.changed:
             return
@@ -338,8 +276,8 @@ class History:
         problems = rules.registry_change_problems(old.manifest.spec, new.manifest.spec)
         self._check_change(new, needs, problems)
         ledger.registry = new
-        self._settle_owners()
-        self._settle_benchmarks()
+        settle_owners(ledger)
+        settle_benchmarks(ledger)
 
     def _take_benchmarks(self, arrivals: Arrivals, reasons: dict[str, str]) -> None:
         ledger = self.ledger
@@ -363,30 +301,7 @@ class History:
         touched = {benchmark_path(classify(path).ref) for path in said if _of_benchmark(path)}
         touched |= set(arrivals.added)
         cubes = any(item.place.kind == "cube" for item, _ in arrivals.added.values())
-        self._settle_benchmarks(None if cubes else touched)
-
-    def _settle_benchmarks(self, touched: set[str] | None = None) -> None:
-        """Put pending benchmarks in force: signed, their first settings too, their cubes there."""
-        ledger = self.ledger
-        for path in sorted(ledger.pending):
-            if not path.startswith("benchmarks/") or (touched is not None and path not in touched):
-                continue
-            item, settings = ledger.item(path), ledger.item(settings_path(path))
-            if item is None:
-                continue
-            waits = ledger.benchmark_problems(item)
-            if settings is None:
-                waits += (f"{settings_path(path)} in its own commit",)
-            elif not ledger.believed:
-                needs = rules.needs_of_benchmark(item.place.owner, ledger.spec)
-                waits += rules.missing(needs, ledger.signatures(path))
-                over = rules.missing(needs, ledger.signatures(settings.path))
-                waits += tuple(f"{one} (over its settings)" for one in over)
-            ledger.pending[path] = waits
-            if settings is not None and not waits:
-                ledger.benchmarks[item.ref] = item
-                ledger.settings[path] = settings
-                del ledger.pending[path]
+        settle_benchmarks(ledger, None if cubes else touched)
 
     def _take_settings(self, arrivals: Arrivals) -> None:
         ledger = self.ledger
@@ -402,10 +317,9 @@ class History:
                     ledger.settings[subject] = new
                 continue
             in_force = ledger.settings.get(subject)
-            if new.place.ref not in ledger.benchmarks or in_force is None:
-                needs = rules.needs_of_benchmark(new.place.owner, ledger.spec)
-                self._check_change(new, needs)
-                self._settle_benchmarks({subject})
+            if in_force is None:
+                # else its first committee, which was never in force, would have signed something
+                self._check_change(new, (), [f"{subject} is not in force yet"])
                 continue
             # in the second walk, what is in force may be older than the file before
             base = in_force if self.lenient else old
@@ -467,7 +381,7 @@ def walk(
             "run `git fetch --unshallow` in it."
         )
     chain = repository.first_parents(tip)
-    _check_chain([step.commit for step in chain], pinned, verified)
+    check_chain([step.commit for step in chain], pinned, verified)
     library = library or Library(repository)
     library.prepare(
         change.oid
@@ -480,7 +394,7 @@ def walk(
         history.take(step)
     ledger = history.ledger
     if pinned is not None:
-        _check_pinned(ledger, pinned)
+        check_pinned(ledger, pinned)
     compromised = compromised_since(ledger.owners.values(), ledger.index_of)
     if not compromised:
         return history
@@ -496,40 +410,3 @@ def walk(
         again.take(step)
     again.plain = history
     return again
-
-
-def _check_chain(chain: Sequence[str], pinned: Pinned | None, verified: str | None) -> None:
-    if pinned is not None and chain[0] != pinned.root:
-        raise StalledError(
-            "history",
-            f"The registry's root commit is {chain[0][:12]}, and this site has enrolled with "
-            f"{pinned.root[:12]}: it is another registry, or its history was replaced. Ask its "
-            "admins by another way, and enrol again if they confirm it.",
-            commit=chain[0],
-        )
-    if verified is not None and verified not in chain:
-        raise StalledError(
-            "history",
-            f"The commit {verified[:12]}, which this site verified last, is not on the "
-            f"first-parent chain of the registry's main (now {chain[-1][:12]}): main was set back, "
-            "rewritten, or replaced by a branch that main was merged into. Ask the registry's "
-            "admins to restore it.",
-            commit=chain[-1],
-        )
-
-
-def _check_pinned(ledger: Ledger, pinned: Pinned) -> None:
-    if ledger.spec.id != pinned.id:
-        raise StalledError(
-            "history",
-            f"The registry's id is {ledger.spec.id}, and this site has enrolled with {pinned.id}: "
-            "it is another registry. Check the address.",
-            commit=ledger.commits[-1],
-        )
-    if pinned.approval == "signed" and ledger.believed:
-        raise StalledError(
-            "signature",
-            "The registry's approval is now `merge`: whoever may merge there decides what runs "
-            "here. This site has enrolled with `signed`; enrol again if that is wanted.",
-            commit=ledger.commits[-1],
-        )

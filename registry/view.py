@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 from ..schemas import manifests as kinds
 from ..schemas.names import resolve
 from . import rules
-from .history import History, Pinned, walk
+from .history import History, walk
 from .ledger import AssociationState, Holder, Ledger, Note, ResultState
 from .paths import Side, association_path, benchmark_path, cube_path, dataset_path
+from .pinned import Pinned
 from .results import association_paths
 from .snapshot import Item, Library, Snapshot
 

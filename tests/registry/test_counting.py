@@ -1,14 +1,17 @@
 """Rule 6 on real registries: which statements count, and from when on a key does not."""
 
+import base64
+import json
 from typing import Any
 
 import pytest
 
 from medperf.registry import paths
+from medperf.registry.statements import make_approval, make_result
 from medperf.registry.view import View
 from medperf.schemas import documents
 
-from .world import OTHER_ID, World, key_entry, owner_manifest
+from .world import OTHER_ID, World, key_entry, owner_manifest, signer
 
 CXR = "committee/cxr"
 RESNET = "associations/committee/cxr/models/modeler__resnet.yaml"
@@ -177,3 +180,42 @@ def test_cube_settings_by_a_compromised_key_are_not_in_force(world: World) -> No
     settings = world.view().cube_settings("modeler/resnet")
     assert settings is not None
     assert settings.serial == 1
+
+
+def test_a_members_key_signs_in_his_own_name_only(waiting: World) -> None:
+    data = make_approval(
+        signer("modeler/max"),
+        by="modeler/moritz",
+        registry=waiting.id,
+        subject_name="modeler__other.yaml",
+        data=waiting.files[OTHER],
+    )
+    waiting.commit({MAX: data})
+    assert "it is by modeler/moritz, and its name says modeler/max" in texts(waiting.view())[0]
+    assert state(waiting) == "pending"
+
+
+def test_a_members_result_statement_is_no_approval(waiting: World) -> None:
+    data = make_result(
+        signer("modeler/max"),
+        by="modeler/max",
+        registry=waiting.id,
+        run_key="0" * 64,
+        subject_name="modeler__other.yaml",
+        data=waiting.files[OTHER],
+    )
+    waiting.commit({MAX: data})
+    assert "a statement of another kind" in texts(waiting.view())[0]
+    assert state(waiting) == "pending"
+
+
+def test_a_changed_signature_does_not_count(waiting: World) -> None:
+    (data,) = waiting.approval(OTHER, "modeler/max").values()
+    bundle = json.loads(data)
+    signature = bundle["dsseEnvelope"]["signatures"][0]
+    raw = bytearray(base64.b64decode(signature["sig"]))
+    raw[0] ^= 1
+    signature["sig"] = base64.b64encode(bytes(raw)).decode()
+    waiting.commit({MAX: json.dumps(bundle).encode()})
+    assert "does not hold" in texts(waiting.view())[0]
+    assert state(waiting) == "pending"

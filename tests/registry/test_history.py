@@ -8,7 +8,7 @@ import pytest
 
 from medperf.registry import paths
 from medperf.registry.git import Entry
-from medperf.registry.history import Pinned
+from medperf.registry.pinned import Pinned
 from medperf.registry.snapshot import Library
 from medperf.registry.view import View, open_view
 from medperf.schemas.errors import StalledError

@@ -4,9 +4,10 @@ from typing import Any
 
 import pytest
 
+from medperf.registry.statements import make_approval
 from medperf.registry.verify import verify_registry, verify_result
 
-from .world import OTHER_ID, World, key_entry, owner_manifest
+from .world import OTHER_ID, World, key_entry, owner_manifest, signer
 
 RESNET = "associations/committee/cxr/models/modeler__resnet.yaml"
 CHEST = "associations/committee/cxr/datasets/hospital__chest.yaml"
@@ -208,3 +209,24 @@ def test_a_whole_registry_is_verified(world: World) -> None:
     assert len(report.problems) == 1
     world.commit({RESNET: None})
     assert "deletes" in verify_registry(world.repository, world.tip).stalled
+
+
+def test_an_approval_is_no_signature_of_a_result(world: World) -> None:
+    (path, data), (signature, _) = world.result().items()
+    bundle = make_approval(
+        signer("hospital/ward"),
+        by="hospital/ward",
+        registry=world.id,
+        subject_name=path.rpartition("/")[2],
+        data=data,
+    )
+    world.commit({path: data, signature: bundle})
+    assert "its signature is a statement of another kind" in answers(world)[0][1]
+
+
+def test_a_result_pins_what_its_associations_pin(world: World) -> None:
+    """Other bytes of the model than those that were approved, with a run key that fits them."""
+    world.files["cubes/modeler/resnet.yaml"] += b"# other bytes\n"
+    found, reasons = answer(world)
+    assert found == "invalid"
+    assert "it pins modeler/resnet with other bytes" in reasons

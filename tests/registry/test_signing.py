@@ -279,3 +279,9 @@ def test_a_cube_that_its_owner_did_not_sign_is_shown(world: World) -> None:
 def test_settings_of_nothing_are_ignored(world: World) -> None:
     world.commit({"cubes/modeler/none.settings.yaml": cube_settings(1)})
     assert "there is no cubes/modeler/none.yaml" in texts(world.view())[0]
+
+
+def test_settings_of_a_pending_benchmark_do_not_change(world: World) -> None:
+    world.add_benchmark("hospital/ct", signed_by=["hospital/bob"])
+    world.change_settings("hospital/ct", "hospital/bob", "committee/alice")
+    assert "benchmarks/hospital/ct.yaml is not in force yet" in stall(world)

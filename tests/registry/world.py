@@ -23,8 +23,8 @@ from typing import Any
 
 from medperf.registry import paths
 from medperf.registry.git import Author, Entry, Repository
-from medperf.registry.history import Pinned
 from medperf.registry.keys import FileSigner
+from medperf.registry.pinned import Pinned
 from medperf.registry.statements import make_approval, make_result
 from medperf.registry.view import View, open_view
 from medperf.schemas import documents
