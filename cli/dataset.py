@@ -4,12 +4,14 @@ from pathlib import Path
 
 import click
 
+from .data_moving import pack_demo
 from .desk import ask_to_send, json_option, workplace, yes_option
+from .groups import NearGroup
 from .objects import show
 from .output import print_json, print_table, print_text, say
 
 
-@click.group("dataset")
+@click.group("dataset", cls=NearGroup)
 def command() -> None:
     """Datasets stay where they are; only a description, declared statistics and a commitment leave.
 
@@ -18,6 +20,10 @@ def command() -> None:
       medperf dataset create --name chest --data_path images --labels_path labels.csv \\
           --benchmark chestxray --location Ulm
     """
+
+
+for _one in (pack_demo,):
+    command.add_command(_one)
 
 
 @command.command("create")

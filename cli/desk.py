@@ -1,13 +1,15 @@
 """What commands start with: the profile that is meant, opened; the words before sending."""
 
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import click
 
-from .output import confirm, print_text, say
+from ..schemas.errors import UsageError
+from .output import confirm, say
 
 if TYPE_CHECKING:
     from ..reconciler.settings import Home
@@ -35,10 +37,36 @@ def workplace(ctx: click.Context) -> Iterator["Workplace"]:
         yield place
 
 
+def ask(question: str, option: str) -> str:
+    """A word typed at the terminal; where there is none, the option that says it is named."""
+    if not sys.stdin.isatty():
+        raise UsageError(f"{question} is missing and there is no terminal to ask at: say {option}.")
+    answer: str = click.prompt(question, err=True)
+    return answer
+
+
 def ask_passphrase() -> str:
     """The passphrase of a locked key, typed at a terminal."""
+    if not sys.stdin.isatty():
+        raise UsageError(
+            "The key is locked with a passphrase and there is no terminal to ask at: "
+            "hold it in an ssh-agent and log in with --key agent."
+        )
     answer: str = click.prompt("Passphrase of the key", hide_input=True, err=True)
     return answer
+
+
+def ask_new_passphrase() -> str | None:
+    """A passphrase for a person's new key, typed twice at a terminal; None for none."""
+    answer: str = click.prompt(
+        "Passphrase for your new key (empty: none)",
+        default="",
+        show_default=False,
+        hide_input=True,
+        confirmation_prompt=True,
+        err=True,
+    )
+    return answer or None
 
 
 def ask_to_send(what: str, files: dict[str, bytes], url: str, *, yes: bool) -> None:
@@ -47,11 +75,11 @@ def ask_to_send(what: str, files: dict[str, bytes], url: str, *, yes: bool) -> N
     for path, data in sorted(files.items()):
         say(f"\n--- {path}")
         if path.endswith(".yaml"):
-            print_text(data.decode(errors="replace").rstrip("\n"))
+            say(data.decode(errors="replace").rstrip("\n"))
         else:
-            say(f"({len(data)} bytes)")
+            say(f"a statement with your signature, {len(data)} bytes")
     say(
-        f"\nThey go to {url}. Who can read that repository can read them, now and for ever: "
-        "nothing can be taken back."
+        f"\nThey go to {url}\n"
+        "Who can read that repository can read them, now and for ever: nothing can be taken back."
     )
     confirm("Send them?", yes=yes)

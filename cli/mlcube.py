@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from .cube_making import create, package, run_test
 from .desk import ask_to_send, json_option, workplace, yes_option
+from .groups import NearGroup
 from .objects import show
 from .output import print_json, print_table, print_text, say
 
@@ -14,7 +16,7 @@ if TYPE_CHECKING:
     from ..runner.packing import Role
 
 
-@click.group("mlcube")
+@click.group("mlcube", cls=NearGroup)
 def command() -> None:
     """A cube is an image with the tasks of its role: a preparator, a model or an evaluator.
 
@@ -22,6 +24,10 @@ def command() -> None:
     Example:
       medperf mlcube submit --name resnet --mlcube-file mlcube.yaml --image-file resnet.tar
     """
+
+
+for _one in (create, package, run_test):
+    command.add_command(_one)
 
 
 @command.command("submit")
@@ -175,9 +181,12 @@ def view_(ctx: click.Context, uid: str, as_json: bool) -> None:
 @command.command("associate")
 @click.option("--benchmark", "--benchmark_uid", "benchmark", required=True, metavar="B")
 @click.option("--model_uid", required=True, metavar="M", help="The model.")
+@click.option("--no-cache", is_flag=True, help="Run the test even if it has passed here before.")
 @yes_option
 @click.pass_context
-def associate(ctx: click.Context, benchmark: str, model_uid: str, yes: bool) -> None:
+def associate(
+    ctx: click.Context, benchmark: str, model_uid: str, no_cache: bool, yes: bool
+) -> None:
     """Ask that a model takes part in a benchmark: runs the compatibility test, then proposes.
 
     \b
@@ -192,8 +201,8 @@ def associate(ctx: click.Context, benchmark: str, model_uid: str, yes: bool) -> 
         view = place.view()
         item, model = view.benchmark(benchmark), view.cube(model_uid)
         setup = trial_setup(view, item.manifest, model=registered(view, model.ref))
-        report = run_trial(place, setup, say=say)
-        print_report(report)
+        report = run_trial(place, setup, say=say, cache=not no_cache)
+        print_report(report, err=True)
         files = association_files(
             place,
             view,

@@ -6,6 +6,7 @@ stranger's: control, bidi and zero-width characters never reach a terminal.
 
 import dataclasses
 import json
+import os
 import shutil
 import sys
 import unicodedata
@@ -18,6 +19,7 @@ from typing import Any
 import click
 
 from ..schemas.errors import UsageError
+from .tables import GAP, fit, pad, widths_of
 
 _BAD = frozenset(("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"))
 STATE_COLOURS = {
@@ -35,7 +37,9 @@ STATE_COLOURS = {
     "failed": "red",
     "withheld": "red",
     "revoked": "red",
+    "stalled": "red",
 }
+WHOLE = frozenset(("state", "must", "day", "active", "value", "bits"))  # never broken into lines
 
 
 def clean(text: object, *, lines: bool = False) -> str:
@@ -75,9 +79,9 @@ def print_json(value: Any) -> None:
     click.echo(json.dumps(plain(value), indent=2, ensure_ascii=False))
 
 
-def print_text(text: str) -> None:
-    """The answer for people, one or more lines."""
-    click.echo(clean(text, lines=True))
+def print_text(text: str, *, err: bool = False) -> None:
+    """The answer for people, one or more lines; with `err` what is shown before a question."""
+    click.echo(clean(text, lines=True), err=err)
 
 
 def say(text: str) -> None:
@@ -85,21 +89,24 @@ def say(text: str) -> None:
     click.echo(clean(text, lines=True), err=True)
 
 
-def print_table(headers: Sequence[str], rows: Sequence[Sequence[object]], *, empty: str) -> None:
+def print_table(
+    headers: Sequence[str], rows: Sequence[Sequence[object]], *, empty: str, err: bool = False
+) -> None:
     """A table that fits the terminal (80 columns where there is none); `empty` where no row is."""
     if not rows:
         say(empty)
         return
-    cells = [[_cell(item) for item in row] for row in rows]
-    widths = [
-        max(len(header), *(len(row[at]) for row in cells)) for at, header in enumerate(headers)
-    ]
-    room = shutil.get_terminal_size((80, 24)).columns if sys.stdout.isatty() else 80
-    widths = _fit(widths, room - 2 * (len(headers) - 1))
-    click.echo(_row([header.upper() for header in headers], widths).rstrip())
-    for row in cells:
-        for line in _wrap(row, widths):
-            click.echo(line.rstrip())
+    stream = sys.stderr if err else sys.stdout
+    cells = [[header.upper() for header in headers]] + [[_cell(one) for one in row] for row in rows]
+    room = shutil.get_terminal_size((80, 24)).columns if stream.isatty() else 80
+    states = frozenset(at for at, header in enumerate(headers) if header in WHOLE)
+    fitted = fit(cells, room, keep=states)
+    widths = widths_of(fitted)
+    colours = stream.isatty() and not os.environ.get("NO_COLOR")
+    for row in fitted:
+        for at in range(max(len(lines) for lines in row)):
+            line = [lines[at] if at < len(lines) else "" for lines in row]
+            click.echo(_row(line, widths, colours=colours and row is not fitted[0]), err=err)
 
 
 def _cell(value: object) -> str:
@@ -110,63 +117,27 @@ def _cell(value: object) -> str:
     return clean(value)
 
 
-def _fit(widths: list[int], room: int) -> list[int]:
-    widths = list(widths)
-    while sum(widths) > room and max(widths) > 8:
-        widest = widths.index(max(widths))
-        widths[widest] -= min(sum(widths) - room, max(1, widths[widest] // 8))
-    return widths
+def _row(line: Sequence[str], widths: Sequence[int], *, colours: bool) -> str:
+    padded = []
+    for text, width in zip(line, widths, strict=True):
+        cell = pad(text, width)
+        coloured = colours and text in STATE_COLOURS
+        padded.append(click.style(cell, fg=STATE_COLOURS[text]) if coloured else cell)
+    return (" " * GAP).join(padded).rstrip()
 
 
-def _row(cells: Sequence[str], widths: Sequence[int]) -> str:
-    padded = [cell[:width].ljust(width) for cell, width in zip(cells, widths, strict=True)]
-    return "  ".join(padded)
-
-
-def _wrap(row: Sequence[str], widths: Sequence[int]) -> list[str]:
-    pieces = [_pieces(cell, width) for cell, width in zip(row, widths, strict=True)]
-    depth = max(len(piece) for piece in pieces)
-    lines = []
-    for at in range(depth):
-        line = []
-        for piece, width in zip(pieces, widths, strict=True):
-            text = piece[at] if at < len(piece) else ""
-            padded = text.ljust(width)
-            line.append(click.style(padded, fg=STATE_COLOURS[text]) if _coloured(text) else padded)
-        lines.append("  ".join(line))
-    return lines
-
-
-def _coloured(text: str) -> bool:
-    return text in STATE_COLOURS and sys.stdout.isatty()
-
-
-def _pieces(cell: str, width: int) -> list[str]:
-    if len(cell) <= width:
-        return [cell]
-    lines, line = [], ""
-    for word in cell.split(" "):
-        while len(word) > width:
-            head = width if not line else 0
-            if not head:
-                lines.append(line)
-                line = ""
-                continue
-            lines.append(word[:head])
-            word = word[head:]
-        if len(line) + len(word) + bool(line) <= width:
-            line = f"{line} {word}" if line else word
-        else:
-            lines.append(line)
-            line = word
-    return [*lines, line] if line else lines
+def several(number: int, noun: str) -> str:
+    """`1 result`, `2 results`."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def confirm(question: str, *, yes: bool) -> None:
     """Goes on only after a yes: by `-y`, or typed at a terminal."""
     if yes:
+        say(f"{question} Yes (-y).")
         return
     if not sys.stdin.isatty():
-        raise UsageError("This needs an answer and there is no terminal: say -y to agree.")
-    if not click.confirm(question, err=True):
+        raise UsageError(f"{question} There is no terminal to answer at: say -y to agree.")
+    if not click.confirm(clean(question), err=True):
+        say("Nothing is changed.")
         raise click.exceptions.Exit(1)

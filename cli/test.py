@@ -1,15 +1,24 @@
 """`medperf test`: the compatibility test."""
 
+import shlex
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from .desk import json_option, workplace
-from .output import print_json, say
+from .desk import home, json_option, workplace
+from .groups import NearGroup
+from .output import plain, print_json, print_table, say
 from .trial import print_report
 
+if TYPE_CHECKING:
+    from ..reconciler.reports import TrialReport
+    from ..reconciler.workplace import Workplace
 
-@click.group("test")
+
+@click.group("test", cls=NearGroup)
 def command() -> None:
     """Run preparator, model and evaluator on a benchmark's demo dataset.
 
@@ -19,29 +28,183 @@ def command() -> None:
     """
 
 
+_PART = "CUBE|FILE"
+
+
+def _options(function: Any) -> Any:
+    path = click.Path(path_type=Path)
+    for option in reversed(
+        (
+            click.option("-b", "--benchmark", "--benchmark_uid", "benchmark", metavar="B"),
+            click.option(
+                "-p",
+                "--data_preparation",
+                "--data_preparation_mlcube",
+                "preparator",
+                metavar=_PART,
+                help="Instead of the benchmark's preparator.",
+            ),
+            click.option(
+                "-m", "--model", metavar=_PART, help="Default: the benchmark's reference model."
+            ),
+            click.option(
+                "-e", "--evaluator", metavar=_PART, help="Instead of the benchmark's evaluator."
+            ),
+            click.option(
+                "--demo_dataset_url",
+                "--demo-url",
+                "demo",
+                metavar="PATH|URL",
+                help="Another demo dataset: a tar.gz with paths.yaml.",
+            ),
+            click.option("--data_path", type=path, help="Raw data of your own."),
+            click.option("--labels_path", type=path, help="The labels of your own raw data."),
+            click.option(
+                "--metrics", type=path, help="Metrics to check against, where there is no B."
+            ),
+            click.option(
+                "--sandbox-command",
+                default="",
+                metavar="CMD",
+                help="What runs in the sandbox for cubes that are files; default: main.py.",
+            ),
+            click.option(
+                "--engine",
+                type=click.Choice(["docker", "singularity", "sandbox"]),
+                help="Where there is no profile; default: the first that works.",
+            ),
+            click.option("--offline", is_flag=True, help="Do not fetch the registry."),
+            click.option("--no-cache", is_flag=True, help="Run it even if it has passed before."),
+        )
+    ):
+        function = option(function)
+    return function
+
+
 @command.command("run")
-@click.option("--benchmark", "--benchmark_uid", "benchmark", required=True, metavar="B")
-@click.option("--model", metavar="CUBE|FILE", help="Default: the benchmark's reference model.")
+@_options
 @json_option
 @click.pass_context
-def run(ctx: click.Context, benchmark: str, model: str | None, as_json: bool) -> None:
-    """Test a model on a benchmark's demo dataset; MODEL is a registered cube or a manifest file.
+def run(
+    ctx: click.Context,
+    benchmark: str | None,
+    preparator: str | None,
+    model: str | None,
+    evaluator: str | None,
+    demo: str | None,
+    data_path: Path | None,
+    labels_path: Path | None,
+    metrics: Path | None,
+    sandbox_command: str,
+    engine: str | None,
+    offline: bool,
+    no_cache: bool,
+    as_json: bool,
+) -> None:
+    """Test a model: prepare, infer and evaluate, on demo data or on data of your own.
+
+    Each part is a registered cube, or a file: a cube's mlcube.yaml (or container_config.yaml),
+    or a manifest. What you do not name is the benchmark's. If every part is a file, neither a
+    registry nor a login is needed. The report is kept: see 'medperf test ls'.
 
     \b
     Examples:
       medperf test run --benchmark chestxray --model resnet
-      medperf test run --benchmark chestxray --model cubes/modeler/resnet.yaml
+      medperf test run --benchmark chestxray --model my-model/mlcube.yaml
+      medperf test run --data_preparation prep/mlcube.yaml --model model/mlcube.yaml \\
+          --evaluator metrics/mlcube.yaml --data_path raw --labels_path raw/labels.csv
     """
-    from ..reconciler.submissions import part_of, trial_setup
+    from ..reconciler.mixing import Mix, set_up
     from ..reconciler.trials import run_trial
+    from ..schemas.errors import TaskError
 
-    with workplace(ctx) as place:
-        view = place.view()
-        item = view.benchmark(benchmark)
-        chosen = model or item.manifest.spec.reference_model.ref
-        part = part_of(view, chosen, Path(chosen))
-        report = run_trial(place, trial_setup(view, item.manifest, model=part), say=say)
+    mix = Mix(
+        benchmark=benchmark,
+        preparator=preparator,
+        model=model,
+        evaluator=evaluator,
+        demo=demo,
+        data=data_path,
+        labels=labels_path,
+        metrics=metrics,
+        sandbox_command=tuple(shlex.split(sandbox_command)),
+    )
+    with anywhere(ctx, engine) as place:
+        setup = set_up(place, mix, lambda: place.view(fetch=not offline))
+        try:
+            report = run_trial(place, setup, say=say, cache=not no_cache)
+        except TaskError as error:
+            if error.log_tail:
+                say("The end of its log:\n" + error.log_tail)
+            raise
     if as_json:
-        print_json(report)
+        print_json(_fields(report))
+    else:
+        print_report(report)
+
+
+def _fields(report: "TrialReport") -> dict[str, Any]:
+    return {"id": report.id, **plain(report)}
+
+
+@contextmanager
+def anywhere(ctx: click.Context, engine: str | None) -> Iterator["Workplace"]:
+    """The profile that is meant; without any, a place of work that knows no registry."""
+    from ..reconciler.offline import offline_workplace
+
+    if ctx.find_root().obj is None and home().read() is None:
+        with offline_workplace(home(), engine=engine) as place:
+            yield place
+        return
+    if engine is not None:
+        raise click.UsageError(
+            "The engine is this profile's: 'medperf profile set engine=…' changes it."
+        )
+    with workplace(ctx) as place:
+        yield place
+
+
+@command.command("ls")
+@json_option
+@click.pass_context
+def ls(ctx: click.Context, as_json: bool) -> None:
+    """List the reports of the trials that passed on this machine.
+
+    \b
+    Example:
+      medperf test ls
+    """
+    from ..reconciler.reports import all_reports
+
+    with anywhere(ctx, None) as place:
+        reports = all_reports(place.storage / "trials")
+    if as_json:
+        print_json([_fields(one) for one in reports])
+        return
+    rows = [
+        (one.id, one.names.get("model", ""), one.benchmark or None, one.engine, len(one.metrics))
+        for one in reports
+    ]
+    headers = ("report", "model", "benchmark", "engine", "metrics")
+    print_table(headers, rows, empty="No trial has passed here yet: 'medperf test run'.")
+
+
+@command.command("view")
+@click.argument("uid")
+@json_option
+@click.pass_context
+def view_(ctx: click.Context, uid: str, as_json: bool) -> None:
+    """Show the report UID: its id, or the beginning of it, or the model's name.
+
+    \b
+    Example:
+      medperf test view 4ec7aeb5
+    """
+    from ..reconciler.reports import report_of
+
+    with anywhere(ctx, None) as place:
+        report = report_of(place.storage / "trials", uid)
+    if as_json:
+        print_json(_fields(report))
     else:
         print_report(report)

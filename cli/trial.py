@@ -1,19 +1,33 @@
 """How the report of a trial looks."""
 
-from ..reconciler.trials import TrialReport
+from ..reconciler.reports import TrialReport
 from .output import print_table, print_text
 
 
-def print_report(report: TrialReport) -> None:
-    """The compatibility test's outcome, with the digests of all that it used."""
-    print_text(
-        f"Compatibility test {report.outcome} (engine {report.engine}, medperf {report.medperf})\n"
-        f"  demo dataset  {report.data}\n"
-        f"  preparator    {report.preparator}\n"
-        f"  model         {report.model}\n"
-        f"  evaluator     {report.evaluator}\n"
-        + "".join(f"  {task:<13} {seconds} s\n" for task, seconds in report.seconds.items())
-    )
-    print_table(("metric", "value"), list(report.metrics.items()), empty="No metric.")
+def print_report(report: TrialReport, *, err: bool = False) -> None:
+    """The compatibility test's outcome, with the digests of all that it used.
+
+    With `err` it is what a person sees before a question, on standard error.
+    """
+    lines = [
+        f"Compatibility test {report.outcome} (report {report.id}, engine {report.engine}, "
+        f"medperf {report.medperf})",
+        f"  data        {report.data}",
+    ]
+    for what, digest in (
+        ("preparator", report.preparator),
+        ("model", report.model),
+        ("evaluator", report.evaluator),
+    ):
+        lines.append(f"  {what:<11} {report.names.get(what, '')}\n{'':<14}{digest}")
+    lines += [f"  {task:<11} {seconds} s" for task, seconds in report.seconds.items()]
+    print_text("\n".join(lines) + "\n", err=err)
+    print_table(("metric", "value"), list(report.metrics.items()), empty="No metric.", err=err)
+    if not report.declared:
+        print_text(
+            "No benchmark was named, so these are all numbers of the evaluator's file, by their "
+            "path in it.",
+            err=err,
+        )
     if report.not_computable:
-        print_text("not computable: " + ", ".join(report.not_computable))
+        print_text("not computable: " + ", ".join(report.not_computable), err=err)

@@ -126,6 +126,7 @@ def trial_setup(view: View, benchmark: Benchmark, *, model: Part) -> TrialSetup:
         demo=spec.demo_dataset,
         metrics=spec.metrics,
         ignore=spec.ignore or (),
+        benchmark=f"{benchmark.metadata.owner}/{benchmark.metadata.name}",
     )
 
 
@@ -315,14 +316,3 @@ def _statistics(file: Path | None) -> dict[str, Metric] | None:
         item = error.errors()[0]
         field = ".".join(str(part) for part in item["loc"])
         raise UsageError(f"{file}: {field}: {item['msg']}.") from error
-
-
-def part_of(view: View, uid: str, file: Path) -> Part:
-    """A cube for a trial: the manifest in `file` where there is one, else the registered `uid`."""
-    if not file.is_file():
-        return registered(view, uid)
-    data = file.read_bytes()
-    manifest = load(data, file=str(file)).manifest
-    if not isinstance(manifest, Cube):
-        raise UsageError(f"{file} is not the manifest of a cube.")
-    return Part(manifest, digest(data))

@@ -1,9 +1,10 @@
 """Trials: the compatibility test of a model, on a benchmark's demo dataset (design §7).
 
 A trial is the same steps as a run: prepare, sanity check, statistics, infer, evaluate, and the
-check of what was written against the benchmark's metrics. The demo dataset is public, so nothing
-is suppressed but what cannot be computed. Prepared demo data are kept by the digests of what made
-them, so the second model of a benchmark is tested without preparing again.
+check of what was written against the benchmark's metrics. Demo data are public and own data stay
+here, so nothing is suppressed but what cannot be computed. Prepared data are kept by the digests of
+what made them, so the second model of a benchmark is tested without preparing again; the report is
+kept by the digests of all that was used, so the same trial is not run twice.
 """
 
 import hashlib
@@ -16,108 +17,161 @@ from pathlib import Path
 
 from .. import __version__
 from ..runner import flows
+from ..runner.content import tree_content
 from ..runner.cubes import ReadyCube
-from ..schemas.digests import canonical_json
-from ..schemas.errors import TaskError
+from ..runner.flows import RawData
+from ..schemas.digests import canonical_json, file_digest
+from ..schemas.errors import TaskError, WithheldError
 from ..schemas.manifests import Asset, Cube, Metric
 from ..schemas.metrics import LEAST_K, check_metrics, parse_evaluator_file
 from .disclosure import read_once
 from .execute import execution
+from .reports import TrialReport, find_report, write_report
 from .workplace import Workplace
+
+__all__ = ["Part", "TrialReport", "TrialSetup", "run_trial"]
 
 Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
 class Part:
-    """A cube of a trial and the digest of its manifest, registered or not."""
+    """A cube of a trial, the digest of its manifest, and what people call it."""
 
     cube: Cube
     digest: str
+    shown: str = ""
 
     @property
     def name(self) -> str:
-        """`owner/name`."""
-        return f"{self.cube.metadata.owner}/{self.cube.metadata.name}"
+        """`owner/name`, or the path of a cube on this machine."""
+        return self.shown or f"{self.cube.metadata.owner}/{self.cube.metadata.name}"
 
 
 @dataclass(frozen=True)
 class TrialSetup:
-    """What a trial takes: three cubes, the demo dataset, and what the evaluator may write."""
+    """What a trial takes: three cubes, data, and what the evaluator may write.
+
+    `demo` is a demo dataset, or raw data of one's own. Without `metrics` all numbers that the
+    evaluator wrote are reported.
+    """
 
     preparator: Part
     model: Part
     evaluator: Part
-    demo: Asset
-    metrics: Mapping[str, Metric]
+    demo: Asset | RawData
+    metrics: Mapping[str, Metric] | None
     ignore: Sequence[Sequence[str]] = ()
     mirrors: Mapping[str, Sequence[str]] | None = None
+    benchmark: str = ""
 
-    @property
-    def key(self) -> str:
+    def data(self) -> str:
+        """The digest of the demo dataset, or of the raw data, names included."""
+        if isinstance(self.demo, Asset):
+            return self.demo.digest
+        lines = b"".join(
+            _digest_of(path).encode() + b"\n"
+            for path in (self.demo.data, self.demo.labels, self.demo.metadata)
+            if path is not None
+        )
+        return "sha256:" + hashlib.sha256(lines).hexdigest()
+
+    def key(self, data: str, engine: str) -> str:
         """64 hex digits over the digests of everything that the trial takes."""
+        declared = {name: one.model_dump_json() for name, one in (self.metrics or {}).items()}
         inputs = {
-            "demo": self.demo.digest,
+            "demo": data,
+            "engine": engine,
             "evaluator": self.evaluator.digest,
+            "ignore": [list(path) for path in self.ignore],
+            "metrics": declared,
             "model": self.model.digest,
             "preparator": self.preparator.digest,
         }
         return hashlib.sha256(canonical_json(inputs)).hexdigest()
 
 
-@dataclass(frozen=True)
-class TrialReport:
-    """How a trial went, with the digests of all that it used."""
-
-    medperf: str
-    engine: str
-    outcome: str
-    preparator: str
-    model: str
-    evaluator: str
-    data: str
-    metrics: Mapping[str, Decimal | int]
-    not_computable: tuple[str, ...]
-    seconds: Mapping[str, float]
-
-    def manifest(self) -> dict[str, object]:
-        """The `trial` of a model's association."""
-        return {
-            "medperf": self.medperf,
-            "engine": self.engine,
-            "outcome": self.outcome,
-            "data": self.data,
-            "metrics": dict(self.metrics),
-        }
+def _digest_of(path: Path) -> str:
+    if path.is_dir():
+        return "sha256:" + tree_content(path).hash.hex()
+    return file_digest(path)
 
 
 def run_trial(
-    place: Workplace, setup: TrialSetup, *, say: Say, stop: threading.Event | None = None
+    place: Workplace,
+    setup: TrialSetup,
+    *,
+    say: Say,
+    stop: threading.Event | None = None,
+    cache: bool = True,
 ) -> TrialReport:
-    """The report of a trial that passed.
+    """The report of a trial that passed, or of the same one that has passed before (`cache`).
 
     Raises TaskError, CubeError, AssetError or EngineError where a step fails, and WithheldError
     where the evaluator writes what the benchmark does not declare.
     """
     root = place.storage / "trials"
+    data = setup.data()
+    key = setup.key(data, place.profile.engine)
+    if cache and (known := find_report(root, key)) is not None:
+        say(f"The same trial has passed before ({known.id}); --no-cache runs it again.")
+        return known
     parts = (setup.preparator, setup.model, setup.evaluator)
     ready = [
         place.ready(part.cube, part.digest, mirrors=setup.mirrors, say=say, stop=stop)
         for part in parts
     ]
-    label = "trial-" + setup.key[:16]
-    prepared = _prepare_demo(place, setup, ready[0], root, label, say, stop)
-    folder = root / setup.key[:16]
+    label = "trial-" + key[:16]
+    prepared = _prepared(place, setup, data, ready[0], label, say, stop)
+    folder = root / key[:16]
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True, mode=0o700)
     how = execution(place, label, folder / "logs", stop)
-    say(f"{setup.model.name}: infer on the demo dataset")
+    say(f"{setup.model.name}: infer")
     predictions, inferred = flows.infer(ready[1], prepared.data, folder, how)
     say(f"{setup.evaluator.name}: evaluate")
     results, evaluated = flows.evaluate(
         ready[2], predictions, prepared.labels_for_evaluation, folder, how
     )
+    metrics, not_computable = _numbers(setup, results)
+    report = TrialReport(
+        key=key,
+        medperf=__version__,
+        engine=place.profile.engine,
+        outcome="passed",
+        benchmark=setup.benchmark,
+        names={
+            "preparator": setup.preparator.name,
+            "model": setup.model.name,
+            "evaluator": setup.evaluator.name,
+        },
+        preparator=setup.preparator.digest,
+        model=setup.model.digest,
+        evaluator=setup.evaluator.digest,
+        images={
+            name: one.image.digest
+            for name, one in zip(("preparator", "model", "evaluator"), ready, strict=True)
+        },
+        data=data,
+        metrics=metrics,
+        declared=setup.metrics is not None,
+        not_computable=not_computable,
+        seconds={
+            "infer": round(inferred.seconds, 1),
+            "evaluate": round(evaluated.seconds, 1),
+        },
+    )
+    write_report(root, report)
+    return report
+
+
+def _numbers(
+    setup: TrialSetup, results: Path
+) -> tuple[Mapping[str, Decimal | int], tuple[str, ...]]:
+    """The declared metrics, or every number of the evaluator's file where none is declared."""
     raw = parse_evaluator_file(read_once(results))
+    if setup.metrics is None:
+        return dict(_flat(raw, ())), ()
     unsupported = {
         name: metric.model_copy(update={"support": None, "kind": None})
         for name, metric in setup.metrics.items()
@@ -125,38 +179,46 @@ def run_trial(
     found = check_metrics(raw, unsupported, ignore=setup.ignore, k=LEAST_K)
     if not found.metrics:
         raise TaskError("output", f"{setup.evaluator.name} computed none of the metrics.")
-    return TrialReport(
-        medperf=__version__,
-        engine=place.profile.engine,
-        outcome="passed",
-        preparator=setup.preparator.digest,
-        model=setup.model.digest,
-        evaluator=setup.evaluator.digest,
-        data=setup.demo.digest,
-        metrics=found.metrics,
-        not_computable=tuple(item.metric for item in found.suppressed),
-        seconds={
-            "infer": round(inferred.seconds, 1),
-            "evaluate": round(evaluated.seconds, 1),
-        },
-    )
+    return found.metrics, tuple(item.metric for item in found.suppressed)
 
 
-def _prepare_demo(
+def _flat(raw: object, path: tuple[str, ...]) -> list[tuple[str, Decimal | int]]:
+    """Every number below `raw`, by its dotted path."""
+    if isinstance(raw, dict):
+        return [one for key, item in raw.items() for one in _flat(item, (*path, str(key)))]
+    if isinstance(raw, int) and not isinstance(raw, bool):
+        return [(".".join(path), raw)]
+    if isinstance(raw, float | Decimal):
+        value = Decimal(str(raw))
+        return [(".".join(path), round(value, 6))] if value.is_finite() else []
+    if not path:
+        raise WithheldError(["the evaluator's file is no mapping of names to numbers"])
+    return []
+
+
+def _prepared(
     place: Workplace,
     setup: TrialSetup,
+    data: str,
     preparator: ReadyCube,
-    root: Path,
     label: str,
     say: Say,
     stop: threading.Event | None,
 ) -> flows.Prepared:
-    """The demo dataset as the preparator makes it, from the cache where it is there whole."""
-    both = setup.demo.digest + setup.preparator.digest
+    """The data as the preparator makes them, from the cache where they are there whole."""
+    root = place.storage / "trials"
+    both = data + setup.preparator.digest
     folder = root / "prepared" / hashlib.sha256(both.encode()).hexdigest()[:16]
     done = flows.open_prepared(folder)
     if done is not None:
         return done
+    how = execution(place, label, folder / "logs", stop)
+    if isinstance(setup.demo, RawData):
+        say(f"{setup.preparator.name}: prepare your data")
+        raw = setup.demo
+        return flows.prepare(
+            preparator, data=raw.data, labels=raw.labels, into=folder, execution=how
+        )
     archive = place.assets.fetch(
         setup.demo, mirrors=(setup.mirrors or {}).get(setup.demo.digest, ()), stop=stop
     )
@@ -165,7 +227,6 @@ def _prepare_demo(
     raw_folder.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     raw = flows.unpack_demo(archive, raw_folder)
     say(f"{setup.preparator.name}: prepare the demo dataset")
-    how = execution(place, label, folder / "logs", stop)
     prepared = flows.prepare(
         preparator, data=raw.data, labels=raw.labels, into=folder, execution=how
     )

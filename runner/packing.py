@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
+from urllib.parse import quote
 
 from ..schemas.digests import file_digest
 from ..schemas.errors import CubeError, UsageError
@@ -24,6 +25,7 @@ from ..schemas.manifests import (
 )
 from .assets import Assets
 from .cubes import check_role, read_cube
+from .docker_pins import pinned
 
 Role = Literal["preparator", "model", "evaluator"]
 ENGINES = ("docker", "singularity", "sandbox")
@@ -45,7 +47,7 @@ class Hosting:
             beside = target.with_name(target.name + ".tmp")
             shutil.copyfile(file, beside)
             beside.replace(target)
-        return f"{self.url.rstrip('/')}/{file.name}"
+        return f"{self.url.rstrip('/')}/{quote(file.name)}"
 
 
 def asset_for(where: str, assets: Assets, hosting: Hosting | None) -> Asset:
@@ -79,7 +81,10 @@ def image_for(
     sandbox_command: Sequence[str] = (),
     platform: str = PLATFORM,
 ) -> Image:
-    """The image entry for `[ENGINE=]PATH|URL|NAME@sha256:…`; a name's end tells the engine."""
+    """The image entry for `[ENGINE=]PATH|URL|NAME@sha256:…`; a name's end tells the engine.
+
+    `docker=NAME:TAG` is resolved to its digest: what a tag means tomorrow nobody knows.
+    """
     engine, equals, rest = where.partition("=")
     if not (equals and engine in ENGINES):
         rest = where
@@ -88,6 +93,8 @@ def image_for(
         if engine != "docker":
             raise UsageError(f"{where}: an image by digest is for the docker engine.")
         return Image(engine="docker", image=rest, platform=platform)
+    if engine == "docker" and _is_tag(rest):
+        return Image(engine="docker", image=pinned(rest), platform=platform)
     asset = asset_for(rest, assets, hosting)
     if engine == "docker":
         return Image(engine="docker", archive=asset, platform=platform)
@@ -96,6 +103,11 @@ def image_for(
     if not sandbox_command:
         raise UsageError(f"{where}: a sandbox archive needs --sandbox-command 'python3 main.py'.")
     return Image(engine="sandbox", archive=asset, command=tuple(sandbox_command))
+
+
+def _is_tag(where: str) -> bool:
+    """Whether this is the name of an image rather than a file or an address."""
+    return not ("://" in where or where.endswith(".tar") or Path(where).expanduser().exists())
 
 
 def _engine_of(where: str) -> str:

@@ -1,0 +1,96 @@
+"""How a table is fitted into a terminal: pure, cells of text in, lines of text out.
+
+A word is never broken while anything else can give way. In this order, until the table fits:
+columns of several words wrap at spaces; names wrap behind `/`, then behind `.`, then behind `-`; at
+last the widest words are cut, all but those of the columns that are kept (states).
+"""
+
+import re
+import unicodedata
+from collections.abc import Sequence
+
+GAP = 2
+_BREAKS = (r"(?<= )", r"(?<=[ /])", r"(?<=[ /.])", r"(?<=[ /.\-])")
+_LEAST = 4
+
+
+def columns(text: str) -> int:
+    """How many columns of a terminal `text` takes: two for wide characters, none for combining."""
+    return sum(
+        0 if unicodedata.combining(char) else 1 + (unicodedata.east_asian_width(char) in "WF")
+        for char in text
+    )
+
+
+def fit(rows: Sequence[Sequence[str]], room: int, *, keep: frozenset[int]) -> list[list[list[str]]]:
+    """The rows, each cell as its lines, so wide that all columns side by side fit into `room`.
+
+    Columns in `keep` are never broken. What cannot fit is cut last of all, never below a few
+    characters: then the lines are longer than the room.
+    """
+    room -= GAP * (len(rows[0]) - 1)
+    widths = _widths([[[cell] for cell in row] for row in rows])
+    level = 0
+    while sum(widths) > room and level < len(_BREAKS):
+        least = [
+            width if at in keep else _longest(rows, at, level) for at, width in enumerate(widths)
+        ]
+        widths = _narrow(widths, least, room)
+        level += 1
+    least = [width if at in keep else _LEAST for at, width in enumerate(widths)]
+    widths = _narrow(widths, least, room)
+    level = max(level - 1, 0)
+    return [
+        [_lines(cell, width, level) for cell, width in zip(row, widths, strict=True)]
+        for row in rows
+    ]
+
+
+def pad(text: str, width: int) -> str:
+    """`text` with spaces up to `width` columns."""
+    return text + " " * max(0, width - columns(text))
+
+
+def widths_of(fitted: Sequence[Sequence[Sequence[str]]]) -> list[int]:
+    """How wide each column of fitted rows is."""
+    return _widths(fitted)
+
+
+def _widths(rows: Sequence[Sequence[Sequence[str]]]) -> list[int]:
+    count = len(rows[0])
+    return [max(columns(line) for row in rows for line in row[at]) for at in range(count)]
+
+
+def _longest(rows: Sequence[Sequence[str]], at: int, level: int) -> int:
+    return max(columns(word.rstrip()) for row in rows for word in _words(row[at], level))
+
+
+def _words(cell: str, level: int) -> list[str]:
+    return re.split(_BREAKS[level], cell)
+
+
+def _narrow(widths: list[int], least: list[int], room: int) -> list[int]:
+    """The widths, the widest made narrower one by one, none below its least."""
+    widths = list(widths)
+    while sum(widths) > room:
+        wide = [at for at, width in enumerate(widths) if width > least[at]]
+        if not wide:
+            break
+        widths[max(wide, key=lambda at: widths[at])] -= 1
+    return widths
+
+
+def _lines(cell: str, width: int, level: int) -> list[str]:
+    if columns(cell) <= width:
+        return [cell]
+    lines, line = [], ""
+    for whole in _words(cell, level):
+        word = whole
+        if line and columns((line + word).rstrip()) > width:
+            lines.append(line.rstrip())
+            line = ""
+        while columns(word.rstrip()) > width:
+            lines.append(word[:width])
+            word = word[width:]
+        line += word
+    return [*lines, line.rstrip()]
