@@ -5,6 +5,7 @@ below has their one line of help. Exit codes (design §11): 0 done, 1 expected f
 3 bug, 4 something is due or a signature is missing, 130 interrupted.
 """
 
+import errno
 import importlib
 import sys
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 import click
 
 from .. import __version__
+from .groups import NearGroup
 
 COMMANDS = {
     "login": "Set this machine up for a registry: key, enrolment, storage, engine.",
@@ -36,7 +38,16 @@ COMMANDS = {
 }
 
 
-class LazyGroup(click.Group):
+MACHINE = {  # faults of the machine, not of the program: what to do about each
+    errno.ENOSPC: "The disk is full: make room, then give the same command again.",
+    errno.EDQUOT: "Your quota is used up: make room, then give the same command again.",
+    errno.EACCES: "Your account may not: change who may, or name another place.",
+    errno.EPERM: "Your account may not: change who may, or name another place.",
+    errno.EROFS: "That is read-only here: name another place.",
+}
+
+
+class LazyGroup(NearGroup):
     """A group whose commands are modules of this package, imported when they are called."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
@@ -45,7 +56,7 @@ class LazyGroup(click.Group):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
         """The command's module, loaded now."""
-        if cmd_name not in COMMANDS:
+        if cmd_name.replace("_", "-") not in COMMANDS:
             return None
         module = importlib.import_module("." + cmd_name.replace("-", "_"), __package__)
         command: click.Command = module.command
@@ -56,17 +67,17 @@ class LazyGroup(click.Group):
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))
 
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        """The command; a misspelt one is answered with the nearest."""
-        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
-            import difflib
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[Any]:
+        """The commands that begin so, without importing them; else the root's own options."""
+        from click.shell_completion import CompletionItem
 
-            close = difflib.get_close_matches(args[0], COMMANDS, n=2)
-            hint = f" Did you mean {' or '.join(close)}?" if close else ""
-            raise click.UsageError(f"There is no command {args[0]!r}.{hint}", ctx)
-        return super().resolve_command(ctx, args)
+        if incomplete.startswith("-"):
+            return super().shell_complete(ctx, incomplete)
+        return [
+            CompletionItem(name, help=about)
+            for name, about in COMMANDS.items()
+            if name.startswith(incomplete)
+        ]
 
 
 @click.group(
@@ -103,41 +114,64 @@ def run(arguments: list[str]) -> int:
     try:
         answer: Any = cli.main(args=arguments, prog_name="medperf", standalone_mode=False)
     except click.exceptions.NoArgsIsHelpError as error:
-        click.echo(error.format_message())
+        click.echo(error.format_message(), err=True)
         return 2
     except click.ClickException as error:
-        error.show()
+        _show(error)
         return 2 if isinstance(error, click.UsageError) else 1
     except (click.Abort, KeyboardInterrupt):
         click.echo("Interrupted. Nothing is lost; the same command goes on.", err=True)
         return 130
     except MedperfError as error:
-        from .output import say
-
-        say(f"medperf: {error}")
-        return error.exit_code
-    except BrokenPipeError:
-        sys.stderr.close()
-        return 0
+        return _expected(str(error), error.exit_code)
+    except SystemExit as error:  # click's answer to a reader that closed the pipe
+        return error.code if isinstance(error.code, int) else 1
     except Exception as error:  # noqa: BLE001 - the outer frame: a bug is told with its log
+        if isinstance(error, OSError) and error.errno in MACHINE:
+            where = f" ({error.filename})" if error.filename else ""
+            return _expected(f"{error.strerror}{where}. {MACHINE[error.errno]}", 1)
         return _bug(error, arguments)
     return answer if isinstance(answer, int) else 0
 
 
+def _show(error: click.ClickException) -> None:
+    """click's own words; `say` lets nothing of what was typed act on the terminal."""
+    from .output import say
+
+    if isinstance(error, click.UsageError) and error.ctx is not None:
+        say(error.ctx.get_usage())
+        say(f"Try '{error.ctx.command_path} --help' for help.\n")
+    say(f"medperf: {error.format_message()}")
+
+
+def _expected(message: str, code: int) -> int:
+    from .output import say
+
+    say(f"medperf: {message}")
+    return code
+
+
 def _bug(error: Exception, arguments: list[str]) -> int:
+    """Writes what can be pasted into a report; the values of options stay out of it."""
     import platform
     import tempfile
     import traceback
 
-    with tempfile.NamedTemporaryFile(
-        "w", prefix="medperf-bug-", suffix=".log", delete=False
-    ) as log:
-        log.write(f"medperf {__version__}, Python {platform.python_version()}\n")
-        log.write(f"command: {arguments[:2]}\n\n")
-        traceback.print_exception(error, file=log)
-    click.echo(
-        f"medperf: this is a bug ({type(error).__name__}). Please report it with {log.name}; "
-        "read the file first, it may name local paths.",
-        err=True,
+    words = [word for word in arguments[:2] if not word.startswith("-")]
+    trace = "".join(traceback.format_exception(error))
+    report = (
+        f"medperf {__version__}, Python {platform.python_version()}, {platform.system()} "
+        f"{platform.machine()}\ncommand: medperf {' '.join(words)} …\n\n{trace}"
     )
-    return 3
+    try:
+        with tempfile.NamedTemporaryFile(
+            "w", prefix="medperf-bug-", suffix=".log", delete=False, encoding="utf-8"
+        ) as log:
+            log.write(report)
+        where = f"with the file {log.name}; read it first, it may name local paths"
+    except OSError:  # no room even for that
+        click.echo(report, err=True)
+        where = "with the lines above"
+    return _expected(
+        f"this is a bug, not your mistake ({type(error).__name__}). Please report it {where}.", 3
+    )

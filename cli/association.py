@@ -5,11 +5,12 @@ from typing import Any, Literal
 import click
 
 from .desk import json_option, workplace, yes_option
-from .output import confirm, print_json, print_table, print_text
+from .groups import NearGroup
+from .output import confirm, print_json, print_table, print_text, say
 from .review import print_review
 
 
-@click.group("association")
+@click.group("association", cls=NearGroup)
 def command() -> None:
     """An association is a model's or a dataset's part in a benchmark; both sides sign it.
 
@@ -81,10 +82,11 @@ def approve(
     with workplace(ctx) as place:
         view = place.view()
         seen = review_association(place, view, benchmark=benchmark, side=side, component=component)
-        print_review(seen)
+        print_review(seen, err=True)
+        say(f"It goes to {place.url}, for all who can read that, for ever.")
         confirm("Sign and merge it?", yes=yes)
         done = sign_and_merge(place, view, seen)
-    print_text(f"Approved and merged as {done.commit[:12]}.")
+    print_text(f"Approved: {component} takes part in {benchmark} (merged as {done.commit[:12]}).")
 
 
 @command.command("reject")

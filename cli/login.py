@@ -4,13 +4,13 @@ from pathlib import Path
 
 import click
 
-from .desk import home, yes_option
+from .desk import ask, ask_new_passphrase, ask_passphrase, home, yes_option
 from .output import confirm, print_text, say
 
 
 @click.command("login")
 @click.argument("registry")
-@click.option("--owner", prompt="Your organisation's name in the registry", metavar="NAME")
+@click.option("--owner", metavar="NAME", help="Your organisation's name in the registry.")
 @click.option("--member", metavar="NAME", help="You, as a person who signs approvals and objects.")
 @click.option("--site", metavar="NAME", help="This machine, if it is a data site: signs results.")
 @click.option("--name", default="default", show_default=True, help="The profile's name.")
@@ -31,7 +31,7 @@ from .output import confirm, print_text, say
 @yes_option
 def command(
     registry: str,
-    owner: str,
+    owner: str | None,
     member: str | None,
     site: str | None,
     name: str,
@@ -47,14 +47,17 @@ def command(
     asks you to compare it with what an admin tells you on another way, makes your keys, and writes
     the profile. Run it again to add a site or a member.
 
+    A new member key may have a passphrase; a site's key has none, since it works unattended.
+
     \b
     Example:
       medperf login https://github.com/example/chest.git --owner hospital --member bob --site ward
     """
     from ..reconciler.joining import log_in, show_enrolment
 
+    owner = owner or ask("Your organisation's name in the registry", "--owner NAME")
     if member is None and site is None:
-        member = click.prompt("Your own name", err=True)
+        member = ask("Your own name in it", "--member NAME (or --site NAME)")
     where = home()
     enrolment, described = show_enrolment(where, name, registry)
     say(described)
@@ -70,5 +73,7 @@ def command(
         engine=engine,
         key=key,
         settings=settings,
+        passphrase=ask_passphrase,
+        new_passphrase=None if yes else ask_new_passphrase,
     )
     print_text(answer)

@@ -3,10 +3,11 @@
 import click
 
 from .desk import ask_to_send, json_option, workplace, yes_option
+from .groups import NearGroup
 from .output import print_json, print_table, print_text
 
 
-@click.group("owner")
+@click.group("owner", cls=NearGroup)
 def command() -> None:
     """Owners are organisations; their members sign, their sites sign results and nothing else.
 

@@ -3,10 +3,11 @@
 import click
 
 from .desk import home, json_option
+from .groups import NearGroup
 from .output import print_json, print_table, print_text
 
 
-@click.group("profile")
+@click.group("profile", cls=NearGroup)
 def command() -> None:
     """The profiles of this machine: one for each registry, or for each role in one.
 

@@ -3,11 +3,12 @@
 import click
 
 from .desk import json_option, workplace, yes_option
-from .output import confirm, print_json, print_table, print_text
+from .groups import NearGroup
+from .output import confirm, print_json, print_table, print_text, say
 from .review import print_review
 
 
-@click.group("proposal")
+@click.group("proposal", cls=NearGroup)
 def command() -> None:
     """A proposal is a branch with changes, open until somebody merges or closes it.
 
@@ -60,30 +61,34 @@ def view_(ctx: click.Context, uid: str, as_json: bool) -> None:
 
 
 @command.command("merge")
-@click.argument("uid")
+@click.argument("uids", nargs=-1, required=True, metavar="UID...")
 @yes_option
 @click.pass_context
-def merge(ctx: click.Context, uid: str, yes: bool) -> None:
+def merge(ctx: click.Context, uids: tuple[str, ...], yes: bool) -> None:
     """Sign what proposal UID lacks of you, and merge it if it waits for nobody else.
 
-    Shows the files first. Where somebody else must sign too, your signatures are pushed, nothing
-    is merged, and the exit code is 4.
+    Shows the files first, byte for byte what is signed. Where somebody else must sign too, your
+    signatures are pushed, nothing is merged, and the exit code is 4. Several are merged in the
+    order given; the first that cannot be merged ends it.
 
     \b
-    Example:
+    Examples:
       medperf proposal merge modeler/cube-resnet
+      medperf proposal merge hospital/join modeler/join
     """
     from ..reconciler.reviewing import review, sign_and_merge
 
     with workplace(ctx) as place:
-        view = place.view()
-        seen = review(place, view, uid)
-        print_review(seen)
-        confirm("Sign and merge it?" if seen.to_sign else "Merge it?", yes=yes)
-        done = sign_and_merge(place, view, seen)
-    for path in done.signed:
-        print_text(f"signed  {path}")
-    print_text(f"Merged {seen.proposal.id} as {done.commit[:12]}.")
+        for uid in uids:
+            view = place.view()
+            seen = review(place, view, uid)
+            print_review(seen, err=True)
+            say(f"It goes to {place.url}, for all who can read that, for ever.")
+            confirm("Sign and merge it?" if seen.to_sign else "Merge it?", yes=yes)
+            done = sign_and_merge(place, view, seen)
+            for path in done.signed:
+                print_text(f"Signed {path}")
+            print_text(f"Merged {seen.proposal.id} as {done.commit[:12]}.")
 
 
 @command.command("close")

@@ -4,11 +4,12 @@ from pathlib import Path
 
 import click
 
-from .desk import home, json_option, workplace, yes_option
-from .output import confirm, print_json, print_text, say
+from .desk import ask_new_passphrase, ask_passphrase, home, json_option, workplace, yes_option
+from .groups import NearGroup
+from .output import confirm, print_json, print_text, say, several
 
 
-@click.group("registry")
+@click.group("registry", cls=NearGroup)
 def command() -> None:
     """A registry is a Git repository; everything in it can be verified by anybody who has a clone.
 
@@ -79,6 +80,8 @@ def init(
             engine=engine,
             key=key,
             settings=settings,
+            passphrase=ask_passphrase,
+            new_passphrase=None if yes else ask_new_passphrase,
         )
     )
 
@@ -157,7 +160,7 @@ def keys(ctx: click.Context, form: str, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for name, data in files.items():
         (folder / name).write_bytes(data)
-    print_text(f"{len(files)} files in {folder}: {', '.join(sorted(files))}")
+    print_text(f"{several(len(files), 'file')} in {folder}: {', '.join(sorted(files))}")
 
 
 @command.command("log")

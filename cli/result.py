@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING
 import click
 
 from .desk import json_option, workplace, yes_option
-from .output import confirm, print_json, print_table, print_text, say
+from .groups import NearGroup
+from .output import confirm, print_json, print_table, print_text, say, several
 
 if TYPE_CHECKING:
     from ..reconciler.results import LocalResult
 
 
-@click.group("result")
+@click.group("result", cls=NearGroup)
 def command() -> None:
     """Results stay at the site until they are released; published ones can be verified by anybody.
 
@@ -104,16 +105,18 @@ def view_(ctx: click.Context, uid: str, as_json: bool) -> None:
         print_text(f"{run.pair.local_name} is {run.state}: {run.explanation}")
 
 
-def _print_local(result: "LocalResult") -> None:
-    print_text(f"{result.name} ({result.state}), {result.pair.model} on {result.pair.dataset}")
+def _print_local(result: "LocalResult", *, err: bool = False) -> None:
+    head = f"{result.name} ({result.state}): {result.pair.model} on {result.pair.dataset}"
+    print_text(head, err=err)
     if result.withheld:
-        print_text("It is withheld: " + "; ".join(result.withheld))
+        print_text("It is withheld: " + "; ".join(result.withheld), err=err)
         return
     rows: list[tuple[object, ...]]
     rows = [(name, value, "leaves") for name, value in result.metrics.items()]
     rows += [(one.metric, "-", f"suppressed: {one.reason}") for one in result.suppressed]
-    print_table(("metric", "value", "what happens"), rows, empty="No metric would leave.")
-    print_text(f"{result.bits} bits would leave.")
+    headers = ("metric", "value", "what happens")
+    print_table(headers, rows, empty="No metric would leave.", err=err)
+    print_text(f"These numbers carry at most {result.bits} bits.", err=err)
 
 
 @command.command("release")
@@ -148,13 +151,16 @@ def _decide(place: object, uid: str | None, *, all_: bool, decline: bool, yes: b
         print_text("No result awaits a decision.")
         return 0
     for one in waiting:
-        _print_local(one)
-        print_text("")
-    say(f"Who can read {place.url} can read what leaves, now and for ever.")
+        _print_local(one, err=True)
+        say("")
+    say(
+        f"They go to {place.url}\n"
+        "Who can read that repository can read them, now and for ever: nothing can be taken back."
+    )
     confirm("Decline these?" if decline else "Let these numbers leave?", yes=yes)
     for one in waiting:
         results.decide(place, one, "declined" if decline else "released")
-        print_text(f"{one.name}: {'declined' if decline else 'released'}")
+        print_text(f"{'Declined' if decline else 'Released'} {one.name}")
     return len(waiting)
 
 
@@ -170,7 +176,7 @@ def submit(ctx: click.Context, uid: str | None, all_: bool, yes: bool) -> None:
     Example:
       medperf result submit --result chestxray.chest-resnet.chest
     """
-    from ..reconciler.results import publish_released
+    from ..reconciler.release import publish_released
 
     with workplace(ctx) as place:
         _decide(place, uid, all_=all_, decline=False, yes=yes)
@@ -179,7 +185,8 @@ def submit(ctx: click.Context, uid: str | None, all_: bool, yes: bool) -> None:
         print_text("Nothing new to publish.")
     else:
         print_text(
-            f"Proposed {published.results} results on {published.branch} ({published.commit[:12]})."
+            f"Proposed {several(published.results, 'result')} on {published.branch} "
+            f"({published.commit[:12]})."
         )
 
 
@@ -219,4 +226,6 @@ def verify(ctx: click.Context, file: Path, clone: Path | None, as_json: bool) ->
             print_text(f"  proven   {line}")
         for line in found.against:
             print_text(f"  against  {line}")
+        if found.answer == "unknown" and clone is None:
+            say("This looked at the registry as last fetched: 'medperf status' fetches it.")
     return 0 if found.accepted else 1

@@ -1,65 +1,68 @@
 """How runs, plans and summaries look."""
 
-from ..reconciler.passes import Ran, Summary
-from ..reconciler.plan import Plan, PlannedRun, State
-from .output import print_table, print_text
+from typing import TYPE_CHECKING
+
+from ..reconciler.plan import State
+from .output import print_table, print_text, several
+
+if TYPE_CHECKING:
+    from ..reconciler.passes import Ran, Summary
+    from ..reconciler.plan import Plan, PlannedRun
+
+NOTHING = "Nothing is asked of this site: no dataset of yours takes part in a benchmark yet."
 
 
-def print_plan(plan: Plan) -> None:
+def print_plan(plan: "Plan") -> None:
     """One line a run, and the reasons of those that are not simply due or done."""
     rows = [
         (run.pair.benchmark, run.pair.dataset, run.pair.model, run.state, run.reason)
         for run in plan.runs
     ]
-    print_table(
-        ("benchmark", "dataset", "model", "state", "why"),
-        rows,
-        empty="Nothing is asked of this site: no dataset of yours takes part in a benchmark yet.",
-    )
+    print_table(("benchmark", "dataset", "model", "state", "why"), rows, empty=NOTHING)
     for run in plan.runs:
         if run.state in (State.BLOCKED, State.FAILED, State.RETRYING, State.WITHHELD):
             print_text(f"\n{run.pair.model} on {run.pair.dataset}: {run.explanation}")
 
 
-def print_summary(summary: Summary) -> None:
+def print_summary(summary: "Summary") -> None:
     """MedPerf's table of a pass: what ran, what was there already, what failed."""
     ran = {one.pair.key: one for one in summary.ran}
     rows = [_row(run, ran.get(run.pair.key)) for run in summary.plan.runs]
-    print_table(
-        ("model", "local result UID", "partial result", "from cache", "state", "error"),
-        rows,
-        empty="Nothing is asked of this site: no dataset of yours takes part in a benchmark yet.",
-    )
+    headers = ("model", "local result UID", "partial result", "from cache", "state", "error")
+    print_table(headers, rows, empty=NOTHING)
     outcomes = [one.outcome for one in summary.ran]
     done, failed = outcomes.count("done"), outcomes.count("failed")
     withheld, stopped = outcomes.count("withheld"), outcomes.count("stopped")
     skipped = len(summary.plan.runs) - len(outcomes)
     lines = [
         f"Total number of models: {len(summary.plan.runs)}",
-        f"    {skipped} were skipped (already executed, or not due)",
+        f"    {skipped} skipped (already executed, or not due)",
         f"    {failed} failed",
         f"    {done} ran successfully",
     ]
     if withheld:
-        lines.append(f"    {withheld} ran and are withheld by the disclosure check")
+        lines.append(f"    {withheld} ran and kept here by the disclosure check")
     if stopped:
-        lines.append(f"    {stopped} were stopped, since the registry does not ask for them now")
+        lines.append(f"    {stopped} stopped, since the registry no longer asks for them")
     print_text("\n" + "\n".join(lines))
+    if not outcomes and not summary.published and not summary.problem:
+        print_text("\nNothing was left to do.")
     if summary.published:
         print_text(
-            f"\nProposed {summary.published.results} results on {summary.published.branch} "
-            f"({summary.published.commit[:12]})."
+            f"\nProposed {several(summary.published.results, 'result')} on "
+            f"{summary.published.branch} ({summary.published.commit[:12]})."
         )
     waiting = len(summary.plan.of(State.AWAITING_RELEASE))
     if waiting:
         print_text(
-            f"\n{waiting} results await your decision: 'medperf result release --all' shows them."
+            f"\n{several(waiting, 'result')} waiting for your decision:\n"
+            "'medperf result release --all' shows what would leave, and asks."
         )
     if summary.problem:
         print_text("\n" + summary.problem)
 
 
-def _row(run: PlannedRun, ran: Ran | None) -> tuple[object, ...]:
+def _row(run: "PlannedRun", ran: "Ran | None") -> tuple[object, ...]:
     cached = ran.cached if ran else run.state not in (State.DUE, State.BLOCKED, State.FAILED)
     error = ran.error if ran and ran.error else ""
     if not error and run.state in (State.FAILED, State.WITHHELD, State.BLOCKED):

@@ -1,6 +1,6 @@
 """Making a profile: enrolment shown for comparison, keys, storage, engine, settings."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,6 +17,9 @@ from ..schemas.yaml_subset import parse
 from .enrol import look_up
 from .settings import Enrolment, Home, Identity, Me, Profile
 from .workplace import Workplace
+
+Passphrase = Callable[[], str]
+NewPassphrase = Callable[[], str | None]
 
 
 def address(registry: str) -> str:
@@ -65,6 +68,8 @@ def log_in(
     key: str | None = None,
     settings: Sequence[str] = (),
     joined: bool = False,
+    passphrase: Passphrase | None = None,
+    new_passphrase: NewPassphrase | None = None,
 ) -> str:
     """Writes the profile, makes the keys that are missing, and says what comes next."""
     check_name(owner, "owner's name")
@@ -75,7 +80,8 @@ def log_in(
         raise UsageError(f"Profile {name!r} acts for {me.owner}: choose another --name.")
     said: list[str] = []
     if member is not None:
-        identity = _identity(home, check_name(member, "member's name"), owner, key, said)
+        check_name(member, "member's name")
+        identity = _identity(home, member, owner, key, said, passphrase, new_passphrase)
         me = me.model_copy(update={"member": identity})
     if site is not None:
         identity = _identity(home, check_name(site, "site's name"), owner, None, said)
@@ -97,15 +103,23 @@ def log_in(
     return "\n".join(said)
 
 
-def _identity(home: Home, name: str, owner: str, key: str | None, said: list[str]) -> Identity:
+def _identity(
+    home: Home,
+    name: str,
+    owner: str,
+    key: str | None,
+    said: list[str],
+    passphrase: Passphrase | None = None,
+    new_passphrase: NewPassphrase | None = None,
+) -> Identity:
     if key is not None:
         where = key if key == AGENT else str(Path(key).expanduser().absolute())
-        load_signer(where)
+        load_signer(where, passphrase=passphrase)
         return Identity(name=name, key=where)
     path = f"keys/{owner}.{name}"
     file = home.resolve(path)
     if not file.exists():
-        signer = generate_key(file)
+        signer = generate_key(file, new_passphrase() if new_passphrase else None)
         said.append(f"A new key for {owner}/{name}: {file} ({signer.fingerprint}). Keep it safe.")
     return Identity(name=name, key=path)
 
@@ -171,6 +185,8 @@ def found_registry(
     key: str | None,
     settings: Sequence[str],
     profile: str = "default",
+    passphrase: Passphrase | None = None,
+    new_passphrase: NewPassphrase | None = None,
 ) -> str:
     """Makes the admin's key, the registry and the profile, and says what was made."""
     check_name(owner, "owner's name")
@@ -181,7 +197,8 @@ def found_registry(
         )
     said: list[str] = []
     where = address(url)
-    identity = _identity(home, check_name(member, "member's name"), owner, key, said)
+    check_name(member, "member's name")
+    identity = _identity(home, member, owner, key, said, passphrase, new_passphrase)
     source = identity.key if identity.key == AGENT else home.resolve(identity.key)
     made = init_registry(
         where,
@@ -190,7 +207,7 @@ def found_registry(
         owner=owner,
         member=member,
         approval=approval,
-        signer=load_signer(source),
+        signer=load_signer(source, passphrase=passphrase),
     )
     enrolment = Enrolment(
         url=where, id=made.id, root=made.root, admins=(made.fingerprint,), approval=approval
@@ -214,6 +231,7 @@ def found_registry(
             key=key,
             settings=settings,
             joined=True,
+            passphrase=passphrase,
         )
     )
     return "\n".join(said)

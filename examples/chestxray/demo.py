@@ -14,11 +14,13 @@ import shutil
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 MEDPERF = Path(sys.executable).with_name("medperf")
+CUBES = ("prep", "evaluator", "reference", "resnet", "ensemble")
 FINDINGS = ("atelectasis", "cardiomegaly", "consolidation", "edema")
 
 
@@ -31,34 +33,43 @@ def main() -> None:
     arguments = parser.parse_args()
     started = time.monotonic()
     Demo(arguments.folder.absolute(), arguments.engine, arguments.cases).play()
-    print(f"\nDone in {time.monotonic() - started:.0f} s. Look around in {arguments.folder}/.")
+    print(f"\nDone in {time.monotonic() - started:.0f} s. Look around in {arguments.folder}/:")
+    print(f"  cd {arguments.folder} && MEDPERF_HOME=hospital {MEDPERF} status")
 
 
 @dataclass(frozen=True)
 class Person:
-    """Somebody with a home of their own, who types commands."""
+    """Somebody with a home of their own, who types commands in the demo's folder."""
 
     name: str
     home: Path
     where: Path
 
-    def types(self, command: str, *, expect: int = 0, quiet: bool = False) -> str:
-        """Shows the command, runs it as typed, shows and returns its answer."""
+    def types(self, command: str, *, see: str = "answer") -> str:
+        """Shows the command and runs it as typed.
+
+        `see`: the `answer` alone, `all` with progress and what is shown before a question,
+        or `nothing`, where the command's answer is returned to be shown in another form.
+        """
         print(f"\n{_bold(self.name + ' $')} medperf {command}", flush=True)
         process = subprocess.run(
             [str(MEDPERF), *shlex.split(command)],
             cwd=self.where,
             env={**os.environ, "MEDPERF_HOME": str(self.home)},
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
+            stdout=subprocess.PIPE if see == "nothing" else None,
+            stderr=subprocess.STDOUT if see == "all" and not sys.stdout.isatty() else _pipe(see),
             text=True,
             check=False,
         )
-        if not quiet:
-            print(process.stdout, end="", flush=True)
-        if process.returncode != expect:
-            raise SystemExit(f"That ended with {process.returncode}, not {expect}: the demo stops.")
-        return process.stdout
+        if process.returncode:
+            print(process.stderr or "", end="", file=sys.stderr)
+            raise SystemExit(f"That ended with {process.returncode}: the demo stops.")
+        return process.stdout or ""
+
+
+def _pipe(see: str) -> int | None:
+    return None if see == "all" else subprocess.PIPE
 
 
 class Demo:
@@ -80,36 +91,55 @@ class Demo:
         self.make_the_registry()
         self.define_the_benchmark()
         self.prepare_the_data()
+        say("4", "A model owner brings a model: tested on the demo dataset, then approved")
         self.bring_a_model("resnet", "A small residual network.")
         self.run_and_publish()
         self.verify()
         self.run_again()
-        self.bring_a_model("ensemble", "Three smaller residual networks, averaged.")
         self.run_only_the_new_one()
 
     def set_the_stage(self) -> None:
         """Data, archives and images, as people would have them on their own machines."""
-        say("Act 0: made-up radiographs, and the cubes' files packed")
+        say("0", "Radiographs are made up, and the cubes' files packed")
         if self.folder.exists():
             for path in self.folder.iterdir():
                 if path.name != "images":
                     shutil.rmtree(path) if path.is_dir() else path.unlink()
         self.assets.mkdir(parents=True)
-        run("generate.py", str(self.folder / "raw"), "--cases", str(self.cases), "--seed", "7",
-            "--site", "hospital")  # fmt: skip
-        run("generate.py", str(self.folder / "raw-demo"), "--cases", "40", "--seed", "3",
-            "--demo", str(self.assets / "demo.tar.gz"))  # fmt: skip
-        for cube in ("prep", "evaluator", "reference", "resnet", "ensemble"):
-            run("pack.py", str(HERE / cube), str(self.assets))
+        with ThreadPoolExecutor() as both:  # two of the example's own scripts at once
+            jobs = [
+                both.submit(run, "generate.py", str(self.folder / "raw"), "--cases",
+                    str(self.cases), "--seed", "7", "--site", "hospital"),
+                both.submit(run, "generate.py", str(self.folder / "raw-demo"), "--cases", "40",
+                    "--seed", "3", "--demo", str(self.assets / "demo.tar.gz")),
+            ]  # fmt: skip
+        for job in jobs:
+            job.result()
+        for cube in CUBES:
+            self.lay_out(cube)
+        shutil.copy(HERE / "metrics.yaml", self.folder)
         if self.engine != "sandbox":
             self.make_images()
+        tell(f"{self.folder.name}/ holds:")
+        tell(f"  raw/          {self.cases} radiographs with labels: the hospital's, never shared")
+        tell("  cubes/        three cubes of the committee, two models of a model owner")
+        tell("  assets/       what the cubes run, their weights, and 40 demo cases: public files")
+        tell("  metrics.yaml  what the benchmark lets leave a site")
+
+    def lay_out(self, cube: str) -> None:
+        """A cube's small files below cubes/, its archives below assets/."""
+        folder = self.folder / "cubes" / cube
+        folder.mkdir(parents=True)
+        for name in ("mlcube.yaml", "workspace/parameters.yaml", "statistics.yaml"):
+            if (HERE / cube / name).exists():
+                shutil.copy(HERE / cube / name, folder)
+        run("pack.py", str(HERE / cube), str(self.assets))
 
     def make_images(self) -> None:
         """The cubes' images from their Dockerfiles, as archives; for Apptainer as SIF files."""
         images = self.folder / "images"
-        cubes = ["prep", "evaluator", "reference", "resnet", "ensemble"]
-        subprocess.run(["sh", str(HERE / "images.sh"), str(images), *cubes], check=True)
-        for cube in cubes:
+        subprocess.run(["sh", str(HERE / "images.sh"), str(images), *CUBES], check=True)
+        for cube in CUBES:
             tar = images / f"{cube}.tar"
             if self.engine == "docker":
                 link(tar, self.assets / tar.name)
@@ -126,141 +156,190 @@ class Demo:
 
     def make_the_registry(self) -> None:
         """An empty repository becomes a registry, and two owners join."""
-        say("Act 1: the committee makes a registry; a model owner and a hospital join")
-        policy = f"--engine {self.engine} --set policy.sandboxForeign=true"
-        policy += f" --set policy.files=[{quoted(self.assets)}]"
+        say("1", "The committee makes a registry; a model owner and a hospital join it")
+        policy = f"--engine {self.engine} "
+        policy += "--set policy.sandboxForeign=true --set policy.files=[../assets]"
         self.committee.types(
             "registry init registry.git --name chest --description 'Chest radiographs' "
             f"--owner committee --member alice {policy} -y"
         )
+        tell("\nWho joins sees what will be trusted, and compares it with what the admin told.")
         self.modeler.types(f"login registry.git --owner modeler --member max {policy} -y")
-        self.modeler.types("owner join --description 'A university lab' -y")
         self.hospital.types(
-            f"login registry.git --owner hospital --member bob --site ward {policy} -y"
+            f"login registry.git --owner hospital --member bob --site ward {policy} -y", see="all"
         )
-        self.hospital.types("owner join --description 'A hospital' -y")
+        self.modeler.types("owner join --description 'A university lab' -y")
+        tell("\nBefore anything is sent it is shown, with the address and who will see it.")
+        self.hospital.types("owner join --description 'A hospital in Ulm' -y", see="all")
         self.committee.types("proposal ls")
-        self.committee.types("proposal merge modeler/join -y", quiet=True)
-        self.committee.types("proposal merge hospital/join -y", quiet=True)
+        self.committee.types("proposal merge modeler/join hospital/join -y")
         self.committee.types("owner ls")
 
     def define_the_benchmark(self) -> None:
         """Three cubes, and the benchmark with its reference model's trial."""
-        say("Act 2: the committee submits three cubes and the benchmark")
-        for cube, role in (
-            ("prep", "preparator"),
-            ("reference", "model"),
-            ("evaluator", "evaluator"),
-        ):
+        say("2", "The committee submits three cubes and the benchmark")
+        roles = {"prep": "preparator", "reference": "model", "evaluator": "evaluator"}
+        for cube, role in roles.items():
             self.submit(self.committee, cube, role, f"The example {role}.")
+        self.committee.types("proposal merge " + " ".join(map(proposed, roles)) + " -y")
+        tell("\nThe reference model is tried on the demo dataset before anything is proposed.")
         self.committee.types(
             "benchmark submit --name chestxray --description 'Four findings in chest radiographs' "
-            f"--demo-url file://{self.assets}/demo.tar.gz --data-preparation-mlcube chest-prep "
+            "--demo-url assets/demo.tar.gz --data-preparation-mlcube chest-prep "
             "--reference-model-mlcube chest-reference --evaluator-mlcube chest-evaluator "
-            f"--metrics {HERE / 'metrics.yaml'} --committee committee/alice -y"
+            "--metrics metrics.yaml --committee committee/alice -y"
         )
-        self.committee.types("proposal merge committee/benchmark-chestxray -y", quiet=True)
+        self.committee.types("proposal merge committee/benchmark-chestxray -y")
         self.committee.types("benchmark ls")
 
     def submit(self, person: Person, cube: str, role: str, description: str) -> None:
-        """One cube, from its files to main."""
-        source = HERE / cube
+        """The proposal of one cube, from its files."""
+        files = f"cubes/{cube}"
         command = (
             f"mlcube submit --name chest-{cube} --role {role} --description '{description}' "
-            f"--mlcube-file {source / 'mlcube.yaml'} "
-            f"--image-file sandbox={self.assets}/{cube}-sandbox.tar.gz "
-            "--sandbox-command 'python3 main.py'"
+            f"--mlcube-file {files}/mlcube.yaml"
         )
-        if (source / "workspace/parameters.yaml").exists():
-            command += f" --parameters-file {source / 'workspace/parameters.yaml'}"
-        if (weights := self.assets / f"{cube}-additional_files.tar.gz").exists():
-            command += f" --additional-file {weights}"
-        if (source / "statistics.yaml").exists():
-            command += f" --statistics {source / 'statistics.yaml'}"
+        if (self.folder / files / "parameters.yaml").exists():
+            command += f" --parameters-file {files}/parameters.yaml"
+        if (self.folder / files / "statistics.yaml").exists():
+            command += f" --statistics {files}/statistics.yaml"
+        if (self.assets / f"{cube}-additional_files.tar.gz").exists():
+            command += f" --additional-file assets/{cube}-additional_files.tar.gz"
+        command += f" --image-file sandbox=assets/{cube}-sandbox.tar.gz"
+        command += " --sandbox-command 'python3 main.py'"
         if self.engine == "docker":
-            command += f" --image-file docker={self.assets}/{cube}.tar"
+            command += f" --image-file docker=assets/{cube}.tar"
         if self.engine == "singularity":
-            command += f" --image-file singularity={self.assets}/{cube}.sif"
-        person.types(command + " -y", quiet=True)
-        person.types(f"proposal merge {person.name}/cube-chest-{cube} -y", quiet=True)
+            command += f" --image-file singularity=assets/{cube}.sif"
+        person.types(command + " -y")
 
     def prepare_the_data(self) -> None:
         """The hospital prepares data, submits metadata, is associated and approved."""
-        say(
-            "Act 3: the hospital prepares its radiographs, submits metadata only, asks to take part"
-        )
+        say("3", "The hospital prepares its radiographs, submits metadata only, asks to take part")
         self.hospital.types(
             "dataset create --name chest --description 'Radiographs of one ward' --location Ulm "
-            "--data_path raw/images --labels_path raw/labels.csv --benchmark chestxray"
+            "--data_path raw/images --labels_path raw/labels.csv --benchmark chestxray",
+            see="all",
         )
         self.hospital.types("dataset ls --local")
-        self.hospital.types("dataset submit --data_uid chest -y")
-        self.hospital.types("proposal merge hospital/dataset-chest -y", quiet=True)
+        self.hospital.types("dataset submit --data_uid chest -y", see="all")
+        self.hospital.types("proposal merge hospital/dataset-chest -y")
+        tell(
+            "\nThe reference model runs on the new dataset: does this site work? That run is kept."
+        )
         self.hospital.types("dataset associate --benchmark_uid chestxray --data_uid chest -y")
         self.committee.types("association ls --pending")
         self.committee.types(
-            "association approve --benchmark chestxray --data_uid hospital/chest -y", quiet=True
+            "association approve --benchmark chestxray --data_uid hospital/chest -y"
         )
 
     def bring_a_model(self, cube: str, description: str) -> None:
         """A model is submitted, tested, proposed and approved."""
-        say(f"A model owner brings {cube}; its compatibility test runs on the demo dataset")
         self.submit(self.modeler, cube, "model", description)
+        self.modeler.types(f"proposal merge modeler/cube-chest-{cube} -y")
         self.modeler.types(f"mlcube associate --benchmark chestxray --model_uid chest-{cube} -y")
         self.committee.types(
-            f"association approve --benchmark chestxray --model_uid modeler/chest-{cube} -y",
-            quiet=True,
+            f"association approve --benchmark chestxray --model_uid modeler/chest-{cube} -y"
         )
 
     def run_and_publish(self) -> None:
         """The hospital sees what is due, runs it, decides what leaves."""
-        say("Act 4: the hospital runs what is due, and decides what leaves")
+        say("5", "The hospital runs what is due, and decides what leaves")
         self.hospital.types("plan")
+        self.hospital.types("reconcile", see="all")
+        tell(
+            "\nNothing has left so far. A person sees exactly the numbers that would, and decides."
+        )
+        self.hospital.types("result release --all -y", see="all")
+        tell("\nThe next pass publishes what is released: as a commit that the site's key signs.")
         self.hospital.types("reconcile")
-        self.hospital.types("result release --all -y")
-        self.hospital.types("reconcile")
-        self.committee.types("proposal view sites/hospital/ward")
-        self.committee.types("proposal merge sites/hospital/ward -y", quiet=True)
+        self.committee.types("proposal ls")
+        self.committee.types("proposal merge sites/hospital/ward -y")
 
     def verify(self) -> None:
-        """Anybody checks everything."""
-        say("Act 5: anybody verifies everything, and reads the numbers")
+        """Anybody checks everything, with tools that are not ours where they are here."""
+        say("6", "Anybody verifies everything, and reads the numbers")
         self.committee.types("registry verify")
+        self.committee.types("registry keys --format pem -o keys")
+        self.committee.types("registry keys --format allowed-signers -o keys")
+        shell(self.folder, "git clone --quiet registry.git clone")
+        results = sorted((self.folder / "clone/results").rglob("*.yaml"))
+        for path in results:
+            file = path.relative_to(self.folder)
+            self.committee.types(f"result verify {file}")
+        if shutil.which("cosign") is None:
+            tell("\n(cosign is not on this machine: where it is, it verifies the results too.)")
+        for path in results if shutil.which("cosign") else ():
+            file = path.relative_to(self.folder)
+            shell(
+                self.folder,
+                f"cosign verify-blob-attestation --bundle {file.with_suffix('.sigstore.json')} "
+                "--key keys/hospital.ward.pem --insecure-ignore-tlog=true "
+                f"--type https://medperf.org/attestation/result/v1 {file}",
+            )
+        if shutil.which("ssh-keygen"):
+            allowed = "-c gpg.ssh.allowedSignersFile=../keys/allowed_signers"
+            shell(self.folder, f"git -C clone {allowed} verify-commit HEAD")
         self.committee.types("result ls")
-        results = json.loads(self.committee.types("result ls --json", quiet=True))
-        self.print_metrics(results)
+        self.print_metrics()
 
-    def print_metrics(self, results: list[dict[str, object]]) -> None:
-        """AUC and F1 per finding for every model."""
-        header = "".join(f"{finding[:13]:>15}" for finding in FINDINGS)
+    def print_metrics(self) -> None:
+        """AUC and F1 per finding for every model, from `medperf result ls --json`."""
+        results = json.loads(self.committee.types("result ls --json", see="nothing"))
+        header = "".join(f"{finding:>{len(finding) + 2}}" for finding in FINDINGS)
         for metric in ("auc", "f1"):
-            print(f"\n{metric.upper():<22}{header}")
-            for result in results:
-                metrics = result["metrics"]
-                assert isinstance(metrics, dict)
-                cells = (metrics.get(f"{metric}-{finding}", "-") for finding in FINDINGS)
-                print(f"{result['model']!s:<22}" + "".join(f"{cell!s:>15}" for cell in cells))
+            print(f"\n{_bold(f'{metric.upper():<25}')}{header}")
+            for result in sorted(results, key=lambda one: str(one["model"])):
+                cells = (
+                    f"{_number(result['metrics'].get(f'{metric}-{finding}')):>{len(finding) + 2}}"
+                    for finding in FINDINGS
+                )
+                print(f"{result['model']:<25}" + "".join(cells), flush=True)
 
     def run_again(self) -> None:
         """Nothing is left to do."""
-        say("A second reconcile finds nothing to do")
+        say("7", "A second reconcile finds nothing to do")
         self.hospital.types("reconcile")
 
     def run_only_the_new_one(self) -> None:
-        """Only the model that is new runs."""
-        say("Act 6: only the new model runs")
+        """A third model joins, and only it runs."""
+        say("8", "A third model joins, and only it runs")
+        self.bring_a_model("ensemble", "Three smaller residual networks, averaged.")
         self.hospital.types("plan")
         self.hospital.types("reconcile")
         self.hospital.types("result submit --all -y")
-        self.committee.types("proposal merge sites/hospital/ward -y", quiet=True)
+        self.committee.types("proposal merge sites/hospital/ward -y")
         self.committee.types("registry verify")
-        results = json.loads(self.committee.types("result ls --json", quiet=True))
-        self.print_metrics(results)
+        self.print_metrics()
+
+
+def proposed(cube: str) -> str:
+    """The id of a committee's proposal of a cube."""
+    return f"committee/cube-chest-{cube}"
+
+
+def _number(value: object) -> str:
+    return f"{value:.3f}" if isinstance(value, float) else "-" if value is None else str(value)
 
 
 def run(script: str, *arguments: str) -> None:
     """One of the example's own scripts."""
-    subprocess.run([sys.executable, str(HERE / script), *arguments], check=True)
+    subprocess.run(
+        [sys.executable, str(HERE / script), *arguments], check=True, stdout=subprocess.DEVNULL
+    )
+
+
+def shell(folder: Path, command: str) -> None:
+    """Shows a command of somebody else's program, runs it in `folder`, shows its last words."""
+    print(f"\n{_bold('anybody $')} {command}", flush=True)
+    process = subprocess.run(
+        shlex.split(command), cwd=folder, capture_output=True, text=True, check=False
+    )
+    said = (process.stdout + process.stderr).strip()
+    if said:
+        print(said)
+    if process.returncode:
+        raise SystemExit(f"That ended with {process.returncode}: the demo stops.")
 
 
 def link(source: Path, target: Path) -> None:
@@ -271,14 +350,14 @@ def link(source: Path, target: Path) -> None:
         shutil.copyfile(source, target)
 
 
-def quoted(path: Path) -> str:
-    """A path inside a flow list of a setting."""
-    return json.dumps(str(path)).replace('"', '\\"')
-
-
-def say(text: str) -> None:
+def say(act: str, text: str) -> None:
     """A headline of the story."""
-    print("\n" + _bold("— " + text), flush=True)
+    print("\n" + _bold(f"=== Act {act}. {text}"), flush=True)
+
+
+def tell(text: str) -> None:
+    """A remark between commands."""
+    print(text, flush=True)
 
 
 def _bold(text: str) -> str:
