@@ -5,12 +5,13 @@ from pathlib import Path
 import click
 
 from .desk import ask_to_send, json_option, workplace, yes_option
+from .groups import NearGroup
 from .objects import show
 from .output import print_json, print_table, print_text, say
 from .trial import print_report
 
 
-@click.group("benchmark")
+@click.group("benchmark", cls=NearGroup)
 def command() -> None:
     """A benchmark is three cubes, a demo dataset, and the metrics that may leave a site.
 
@@ -100,7 +101,7 @@ def submit(
             submissions.benchmark_manifest(view, place.owner, parts),
         )
         report = run_trial(place, submissions.benchmark_setup(view, data), say=say)
-        print_report(report)
+        print_report(report, err=True)
         files = submissions.benchmark_files(place, view, data, parts, report)
         ask_to_send(f"The benchmark {place.owner}/{name}", files, place.url, yes=yes)
         proposal = place.propose(
