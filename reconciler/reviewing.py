@@ -17,6 +17,7 @@ from ..registry.paths import Place, classify, statement_path
 from ..registry.proposals import Proposal
 from ..registry.rules import number
 from ..registry.snapshot import Item, read_item
+from ..registry.summary import Summary, summarize
 from ..registry.validate import Verdict, validate
 from ..registry.view import View
 from ..schemas.errors import InvalidDocumentError, UsageError, WaitError
@@ -44,6 +45,7 @@ class Review:
     verdict: Verdict
     to_sign: tuple[Subject, ...]
     by: str
+    summary: Summary
 
 
 def review(place: Workplace, view: View, uid: str) -> Review:
@@ -61,7 +63,8 @@ def _review(place: Workplace, view: View, proposal: Proposal) -> Review:
     member = place.profile.me.member
     by = f"{place.owner}/{member.name}" if member else ""
     subjects = _subjects(view, files, by) if by else ()
-    return Review(proposal, files, verdict, subjects, by)
+    summary = summarize(repository, verdict, proposal=proposal.id)
+    return Review(proposal, files, verdict, subjects, by, summary)
 
 
 def _subjects(view: View, files: Mapping[str, bytes], by: str) -> tuple[Subject, ...]:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from ..schemas.errors import Problem, UsageError
 from .git import Repository
+from .summary import Summary, summarize
 from .validate import Verdict, validate, validate_files
 
 
@@ -18,6 +19,15 @@ def judge_checkout(folder: Path, base: str, head: str) -> Verdict:
     """The verdict on what `head` proposes to `base`, both any name that Git knows in that clone."""
     with Repository.open(folder) as repository:
         return validate(repository, _commit(repository, base), _commit(repository, head))
+
+
+def review_checkout(
+    folder: Path, base: str, head: str, *, proposal: str = ""
+) -> tuple[Verdict, Summary]:
+    """The same verdict, and the summary by which a person decides; `proposal`: its name."""
+    with Repository.open(folder) as repository:
+        verdict = validate(repository, _commit(repository, base), _commit(repository, head))
+        return verdict, summarize(repository, verdict, proposal=proposal)
 
 
 def _commit(repository: Repository, name: str) -> str:

@@ -1,0 +1,162 @@
+"""The summary of a proposal: enough to decide by, and no stranger's text does anything."""
+
+import re
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from medperf.registry import paths
+from medperf.registry.described import size
+from medperf.registry.summary import Summary, summarize
+from medperf.registry.summary_text import LIMIT, code, markdown, terminal
+from medperf.registry.validate import validate
+from medperf.schemas import documents
+from medperf.schemas.digests import digest
+
+from .world import World, cube_manifest, key_entry, owner_manifest, settings_manifest
+
+EVIL = "<img src=x> @alice `a`` | [x](http://e.example) #1 \n::error::x ##[error]\n# head"
+
+
+def summary(world: World, changes: dict[str, bytes], *, by: str | None) -> Summary:
+    assert world.tip is not None
+    head = world.propose(changes, by=by)
+    verdict = validate(world.repository, world.tip, head)
+    return summarize(world.repository, verdict, proposal="modeler/next")
+
+
+def association(world: World, *signed_by: str) -> Summary:
+    world.add_cube("modeler/next")
+    path, data = world.association("modeler/next")
+    changes = {path: data, **world.approval(path, *signed_by, data=data)}
+    return summary(world, changes, by="modeler/max")
+
+
+def test_an_association_shows_all_that_a_committee_needs(world: World) -> None:
+    text = markdown(association(world, "modeler/max"))
+    cube = digest(world.files["cubes/modeler/next.yaml"])
+    image = cube_manifest("modeler/next", "model")["spec"]["images"][0]["archive"]
+    for wanted in (
+        "## Waits for signatures (association)",
+        "- `a member of the committee of committee/cxr`",
+        "| `modeler/max` | approves | `associations/committee/cxr/models/modeler__next.yaml` |",
+        f"`modeler/next, {cube}`",
+        "passed, engine sandbox",
+        "| `auc-edema` | `0.901` | `0.901` |",
+        image["digest"],
+        size(image["size"]),
+        "licence",
+        "medperf proposal try modeler/next",
+        "medperf association approve --benchmark committee/cxr --model_uid modeler/next",
+    ):
+        assert wanted in text
+
+
+def test_the_terminal_says_what_the_browser_says(world: World) -> None:
+    made = association(world, "modeler/max")
+    text = terminal(made)
+    for section in made.sections:
+        assert section.heading in text
+    assert "a member of the committee of committee/cxr" in text
+
+
+def test_the_committee_sees_whose_key_signed_the_commit(world: World) -> None:
+    path = paths.cube_path("modeler/next")
+    data = documents.dump(cube_manifest("modeler/next", "model"))
+    assert "signed by | key |" in (text := markdown(summary(world, {path: data}, by="modeler/max")))
+    assert re.search(r"\| `modeler/max` \| `SHA256:", text)
+    assert "| nobody |" in markdown(summary(world, {path: data}, by=None))
+    text = markdown(summary(world, {path: data}, by="evil/eve"))
+    assert "a key that main does not know" in text
+
+
+def test_a_cube_that_replaces_another_is_compared_with_it(world: World) -> None:
+    manifest = cube_manifest("modeler/next", "model", replaces="modeler/resnet")
+    path = paths.cube_path("modeler/next")
+    text = markdown(summary(world, {path: documents.dump(manifest)}, by="modeler/max"))
+    old = cube_manifest("modeler/resnet", "model")["spec"]["images"][0]["archive"]["digest"]
+    new = manifest["spec"]["images"][0]["archive"]["digest"]
+    assert f"| `spec.images[0].archive.digest` | `{old}` | `{new}` |" in text
+    assert "since modeler/resnet" in text
+
+
+def test_changed_settings_are_compared_with_what_was_approved(world: World) -> None:
+    path = paths.settings_path("benchmarks/committee/cxr.yaml")
+    data = documents.dump(settings_manifest(serial=2, active=False))
+    text = markdown(summary(world, {path: data}, by="committee/alice"))
+    assert "since the last approval" in text
+    assert "| `spec.active` | `True` | `False` |" in text
+
+
+def test_a_changed_owner_shows_each_key_with_its_state(world: World) -> None:
+    keys = [key_entry("modeler/max", "retired"), key_entry("modeler/max#2")]
+    data = documents.dump(owner_manifest("modeler", {"max": keys}, serial=2))
+    text = markdown(summary(world, {"owners/modeler.yaml": data}, by="modeler/max"))
+    assert "retired; SHA256:" in text
+    assert "| `spec.members[0].keys[0].state` | `active` | `retired` |" in text
+
+
+def test_results_show_what_left_the_site(world: World) -> None:
+    text = markdown(summary(world, world.result(), by="hospital/ward"))
+    assert "## Valid (results)" in text
+    assert "| auc-edema | `0.913` |" in text
+    assert "hospital/ward (a site)" in text
+
+
+def test_a_failed_proposal_says_what_is_wrong_and_offers_no_signing(world: World) -> None:
+    text = markdown(summary(world, {"cubes/modeler/next.yaml": b"kind: Cub\n"}, by="modeler/max"))
+    assert "## Failed (objects)" in text
+    assert "| `cubes/modeler/next.yaml:1` |" in text
+    assert "Nobody can sign it as it is" in text
+    assert "proposal merge" not in text
+
+
+def test_strangers_texts_are_shown_and_do_nothing(world: World) -> None:
+    manifest = cube_manifest("modeler/next", "model")
+    manifest["metadata"]["description"] = EVIL
+    manifest["metadata"]["labels"] = {"licence": "MIT @everyone <b>"}
+    path = paths.cube_path("modeler/next")
+    text = markdown(summary(world, {path: documents.dump(manifest)}, by="modeler/max"))
+    bare = without_code(text)
+    for hostile in ("<", "@", "http", "::", "##[", "#1"):
+        assert hostile not in bare.replace("### ", "").replace("## ", "")
+    assert "⏎::error::x" in text  # shown, on the line of its field
+    assert not any(line.startswith(("::", "# head")) for line in text.splitlines())
+
+
+def test_a_summary_is_never_too_long_for_a_comment(world: World) -> None:
+    changes = {}
+    for number in range(95):
+        manifest = cube_manifest(f"modeler/m{number}", "model")
+        manifest["metadata"]["description"] = "x" * 4000
+        changes[paths.cube_path(f"modeler/m{number}")] = documents.dump(manifest)
+    text = markdown(summary(world, changes, by="modeler/max"))
+    assert len(text) <= LIMIT
+    assert "too long to be shown" in text
+    assert "medperf proposal merge modeler/next" in text
+
+
+@given(st.text())
+def test_no_text_ends_its_code_span(text: str) -> None:
+    span = code(text)
+    fence = re.match("`+", span)
+    assert fence is not None
+    inside = span[len(fence[0]) : -len(fence[0])]
+    assert span.endswith(fence[0])
+    assert fence[0] not in re.findall("`+", inside)
+    assert len(span.splitlines()) == 1
+
+
+def test_sizes_are_said_as_people_say_them() -> None:
+    assert [size(one) for one in (0, 1023, 1024, 5 * 1024**3)] == [
+        "0 bytes",
+        "1023 bytes",
+        "1.0 KiB",
+        "5.0 GiB",
+    ]
+
+
+def without_code(text: str) -> str:
+    """Markdown without its code, by CommonMark's rule for code spans."""
+    text = re.sub(r"^```sh$.*?^```$", "", text, flags=re.MULTILINE | re.DOTALL)
+    return re.sub(r"(?<!`)(`+)(?!`)(.+?)(?<!`)\1(?!`)", "", text)
