@@ -11,7 +11,14 @@ from ..schemas.errors import InvalidDocumentError, StalledError
 from . import rules
 from .ledger import Ledger
 from .paths import Place, classify
-from .snapshot import REGULAR, Item, Library, file_problem, first_number_problem
+from .snapshot import (
+    REGULAR,
+    Item,
+    Library,
+    file_problem,
+    first_number_problem,
+    shown_path,
+)
 
 if TYPE_CHECKING:
     from .git import Change, Step
@@ -62,7 +69,8 @@ def read_arrivals(ledger: Ledger, library: Library, step: "Step") -> Arrivals:
         ):
             _read_changed(ledger, library, place, change, arrivals)
         else:
-            stall(ledger, "history", f"{_DID[change.status]} {change.path}. {_ONLY_ADD}")
+            path = shown_path(change.path)
+            stall(ledger, "history", f"{_DID[change.status]} {path}. {_ONLY_ADD}")
     return arrivals
 
 
@@ -85,7 +93,7 @@ def _read_added(
             raise InvalidDocumentError([wrong])
     except InvalidDocumentError as error:
         for problem in error.problems:
-            ledger.note(place.path, str(problem).removeprefix(f"{place.path}: "))
+            ledger.note(place.path, str(problem).removeprefix(f"{shown_path(place.path)}: "))
         arrivals.ignored.append((place, change.oid))
         return
     arrivals.added[place.path] = (item, change.oid)

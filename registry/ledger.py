@@ -17,7 +17,7 @@ from ..schemas import manifests as kinds
 from . import rules
 from .paths import Place, benchmark_path, cube_path, dataset_path, settings_path
 from .public_keys import fingerprint
-from .snapshot import Item
+from .snapshot import Item, shown_path
 
 NoteKind = Literal["ignored", "unsigned", "reset", "compromised"]
 ResultAnswer = Literal["valid", "invalid", "withdrawn"]
@@ -271,7 +271,7 @@ class Ledger:
 
     def note(self, path: str, text: str, kind: NoteKind = "ignored") -> None:
         """Remember something that a person should see, at the commit that is being taken in."""
-        self.notes.append(Note(path, self.commits[-1], text, kind))
+        self.notes.append(Note(shown_path(path), self.commits[-1], text, kind))
 
     def count(self, what: str) -> None:
         """Count one more thing that was checked."""

@@ -190,8 +190,16 @@ def _moved(error: InvalidDocumentError, path: str) -> InvalidDocumentError:
     return InvalidDocumentError([replace(problem, file=path) for problem in error.problems])
 
 
+def shown_path(path: str) -> str:
+    """A path of a stranger's as text that any terminal may show: the odd parts escaped."""
+    if path.isprintable():
+        return path
+    return path.encode("unicode_escape").decode("ascii")
+
+
 def file_problem(place: Place, mode: str) -> Problem | None:
     """Why this is no file of a registry, whatever it says."""
+    path = shown_path(place.path)
     if mode != REGULAR:
         what = {
             "120000": "is a symbolic link",
@@ -199,10 +207,10 @@ def file_problem(place: Place, mode: str) -> Problem | None:
             "100755": "is executable",
         }.get(mode, f"has the mode {mode}")
         fix = f"A file of a registry is a plain file of mode {REGULAR}."
-        return Problem(place.path, None, "", f"{what}.", fix)
+        return Problem(path, None, "", f"{what}.", fix)
     if place.kind == "other":
         fix = "Put each object where its kind and its name say; see the registry's README."
-        return Problem(place.path, None, "", "is no path of an object of a registry.", fix)
+        return Problem(path, None, "", "is no path of an object of a registry.", fix)
     return None
 
 

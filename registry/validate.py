@@ -24,7 +24,7 @@ from .paths import GOVERNED, Place, benchmark_path, clashes, classify, result_si
 from .proposal_kind import MOST_RESULTS, ProposalKind, proposal_kind
 from .public_keys import fingerprint
 from .references import reference_problems
-from .snapshot import REGULAR, Item, Library, Snapshot, file_problem, read_item
+from .snapshot import REGULAR, Item, Library, Snapshot, file_problem, read_item, shown_path
 
 if TYPE_CHECKING:
     from .git import Repository
@@ -121,8 +121,8 @@ def _form_problems(
             "A proposal is one of: new objects of one owner, one association, one benchmark, "
             "one settings file, one owner, the registry, results, or statements. Split it."
         )
-        paths = ", ".join(change.path for change in changes[:5])
-        yield Problem(changes[0].path, None, "", f"is mixed with others: {paths}.", fix)
+        paths = ", ".join(shown_path(change.path) for change in changes[:5])
+        yield _problem(changes[0].path, f"is mixed with others: {paths}.", fix)
     results = [place for place in places if place.kind == "result"]
     if kind == "results":
         sites = {place.dataset.partition("/")[0] for place in results}
@@ -144,20 +144,20 @@ def _change_problems(change: Change, place: Place) -> Iterator[Problem]:
     if not place.governed:
         if change.status != "D" and change.mode in ("120000", "160000"):
             found = "is a symbolic link." if change.mode == "120000" else "is a submodule."
-            yield Problem(change.path, None, "", found, "Propose plain files only.")
+            yield _problem(change.path, found, "Propose plain files only.")
         return
     if change.status == "D":
         fix = "Nothing is deleted or renamed; restore it, and add a new object instead."
-        yield Problem(change.path, None, "", "is deleted.", fix)
+        yield _problem(change.path, "is deleted.", fix)
         return
     wrong = file_problem(place, change.mode)
     if wrong is not None:
         yield wrong
     elif change.status == "T" or (change.status == "M" and not place.modifiable):
         fix = "A merged file never changes; restore it, and add a new object with a new name."
-        yield Problem(change.path, None, "", f"is modified: a {place.kind} is add-only.", fix)
+        yield _problem(change.path, f"is modified: a {place.kind} is add-only.", fix)
     elif change.status == "M" and change.old_mode != change.mode:
-        yield Problem(change.path, None, "", "has another mode than before.", "Restore it.")
+        yield _problem(change.path, "has another mode than before.", "Restore it.")
 
 
 def _meanwhile(changes: Sequence[Change], main: dict[str, str]) -> Iterator[Problem]:
@@ -166,10 +166,10 @@ def _meanwhile(changes: Sequence[Change], main: dict[str, str]) -> Iterator[Prob
         now = main.get(change.path)
         if change.status == "A" and now is not None:
             fix = "Choose another name, or leave it out."
-            yield Problem(change.path, None, "", "is on main already, with other bytes.", fix)
+            yield _problem(change.path, "is on main already, with other bytes.", fix)
         elif change.status in "MT" and now != change.old_oid:
             fix = "Take the newest main and make the change anew."
-            yield Problem(change.path, None, "", "was changed on main meanwhile.", fix)
+            yield _problem(change.path, "was changed on main meanwhile.", fix)
 
 
 def _clash_problems(changes: Sequence[Change], main: Iterable[str]) -> Iterator[Problem]:
@@ -179,7 +179,11 @@ def _clash_problems(changes: Sequence[Change], main: Iterable[str]) -> Iterator[
         if mine:
             other = next(path for path in group if path != mine[0])
             fix = "Some file systems cannot tell them apart: choose another name."
-            yield Problem(mine[0], None, "", f"is like {other} but for case.", fix)
+            yield _problem(mine[0], f"is like {shown_path(other)} but for case.", fix)
+
+
+def _problem(path: str, found: str, fix: str) -> Problem:
+    return Problem(shown_path(path), None, "", found, fix)
 
 
 def _below(path: str, folder: str) -> bool:
@@ -299,11 +303,18 @@ def _pending(history: History, paths: frozenset[str]) -> list[str]:
 
 
 def _results(history: History, paths: frozenset[str]) -> Iterator[Problem]:
+    sites = set()
     for path in sorted(paths):
         state = history.ledger.results.get(path)
-        if state is not None and state.answer == "invalid":
+        if state is None:
+            continue
+        sites.add(state.signed_by)
+        if state.answer == "invalid":
             for reason in state.reasons:
                 yield Problem(path, None, "", f"is not valid: {reason}.", "")
+        elif len(sites) > 1:
+            found = f"is signed by {state.signed_by}, unlike others of this proposal."
+            yield Problem(path, None, "", found, "Propose the results of one site.")
 
 
 def _sentence(text: str) -> str:

@@ -1,5 +1,6 @@
 """Rules 1, 2 and 6 on real registries: what stalls, what is ignored, what counts."""
 
+import subprocess
 import time
 from collections.abc import Callable
 from typing import Any
@@ -130,6 +131,22 @@ def test_of_an_association_only_round_and_trial_change(world: World) -> None:
     reason, text = stall(world)
     assert reason == "history"
     assert "its model changes" in text
+
+
+def test_an_odd_path_is_shown_so_that_a_terminal_may_print_it(world: World) -> None:
+    """Our own writer refuses such a path, so Git itself makes the commit."""
+    stream = (
+        "commit refs/heads/main\ncommitter x <x@y> 1790000000 +0000\ndata 1\nx\n"
+        f"from {world.tip}\n"
+        'M 100644 inline "cubes/modeler/\\033[31m\\377.yaml"\ndata 1\nx\n'
+    )
+    folder = str(world.repository.folder)
+    command = ["git", "--git-dir", folder, "fast-import", "--quiet"]
+    subprocess.run(command, input=stream.encode(), check=True)
+    world.tip = world.repository.resolve("refs/heads/main")
+    (text,) = texts(world.view())
+    assert text.isprintable()
+    assert text.startswith("cubes/modeler/\\x1b[31m\\udcff.yaml: is no path")
 
 
 def test_files_that_no_site_reads_may_change_and_go(world: World) -> None:

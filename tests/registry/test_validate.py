@@ -335,6 +335,15 @@ def test_results_without_signatures_or_of_two_sites_fail(world: World) -> None:
     assert "is one of results of 2 owners" in failure(judged(world, {path: data, other: data}))
 
 
+def test_results_of_two_sites_of_one_owner_fail(world: World) -> None:
+    sites = {name: [key_entry(f"hospital/{name}")] for name in ("icu", "ward")}
+    manifest = owner_manifest("hospital", {"bob": [key_entry("hospital/bob")]}, sites, serial=2)
+    world.change_owner(manifest, "hospital/bob", "committee/alice")
+    changes = {**world.result(), **world.result(model="committee/ref", key="hospital/icu")}
+    text = failure(judged(world, changes, by="hospital/ward"))
+    assert "unlike others of this proposal. Propose the results of one site." in text
+
+
 def test_too_many_results_fail(world: World) -> None:
     path = next(iter(world.result()))
     many = {path.replace(path[-21:-5], f"{number:016x}"): b"x" for number in range(101)}
