@@ -100,25 +100,29 @@ def doctor(
     image: LocalImage | None = None,
     python: str = "python3",
     store: Path | None = None,
+    limits: bool = True,
     progress: Progress | None = None,
 ) -> list[Check]:
-    """Run every canary with this engine; `image` is any image with a Python 3.
+    """Run every canary with this engine; `image` is any image with a Python 3, called `python`.
 
-    Without an image one is made from this machine's own Python, in `store`. Raises EngineError
-    where the engine cannot be used at all.
+    Without an image one is made from this machine's own Python, in `store`. `limits=False` breaks
+    none but the time limit, and takes two seconds. Raises EngineError where the engine cannot be
+    used at all.
     """
     probe = engine.probe()
     say = progress or (lambda _: None)
     with tempfile.TemporaryDirectory(prefix="medperf-doctor-") as temporary:
         place = Path(temporary)
+        own = False
         if image is None:
             from .engines.rootfs import python_image
 
             image, python = python_image(engine, store or place / "store", progress=progress)
-        bench = _Bench(engine, image, python, place)
+            own = True
+        bench = _Bench(engine, image, python, place, own)
         say("trying what no task may do")
         checks = _musts(bench)
-        for name, trial in _TRIALS.items():
+        for name, trial in _TRIALS.items() if limits else [("time", _timeout)]:
             say(f"breaking the limit: {name}")
             checks.append(trial(bench))
     checks += [Check(problem, "not-enforced", "", must=False) for problem in probe.problems]
@@ -144,6 +148,7 @@ class _Bench:
     image: LocalImage
     python: str
     place: Path
+    own: bool
 
     def run(
         self, mode: str, *, limits: Limits = _TIGHT, mounts: tuple[Mount, ...] = ()
@@ -178,7 +183,7 @@ def _musts(bench: _Bench) -> list[Check]:
     (inputs / "file").write_text("input")
     (inputs / "private").write_text("private")
     (inputs / "private").chmod(0o600)
-    with _planted(bench.place, bench.engine.name) as expect:
+    with _planted(bench) as expect:
         file = bench.place / "expect.json"
         file.write_text(json.dumps(expect))
         mounts = (
@@ -222,18 +227,20 @@ def _odd_outputs(out: Path) -> list[str]:
 
 
 @contextlib.contextmanager
-def _planted(place: Path, engine: str) -> Iterator[dict[str, Any]]:
+def _planted(bench: _Bench) -> Iterator[dict[str, Any]]:
     """Canaries that a task must not find; what the task needs to look for them."""
     mark = secrets.token_hex(8)
     with contextlib.ExitStack() as stack:
         canaries = []
-        for folder in (Path.home(), Path(tempfile.gettempdir()), place):
+        for folder in (Path.home(), Path(tempfile.gettempdir()), bench.place):
             path = folder / f".medperf-canary-{mark}"
             with contextlib.suppress(OSError):
                 path.write_text("secret of the host")
                 stack.callback(path.unlink, missing_ok=True)
                 canaries.append(str(path))
         listeners = [stack.enter_context(_listener(host)) for host in ("127.0.0.1", _address())]
+        os.environ["MEDPERF_CANARY"] = mark
+        stack.callback(os.environ.pop, "MEDPERF_CANARY", None)
         abstract = stack.enter_context(socket.socket(socket.AF_UNIX))
         abstract.bind("\0medperf-canary-" + mark)
         abstract.listen()
@@ -244,12 +251,13 @@ def _planted(place: Path, engine: str) -> Iterator[dict[str, Any]]:
             "canaries": canaries,
             "mark": Path(__file__).parent.as_posix() + mark,
             "variables": list(_VARIABLES),
+            "strict": bench.own,  # another image has variables of its own
             "values": {"HOME": ENVIRONMENT["HOME"], "LANG": ENVIRONMENT["LANG"]},
             "hostname": HOSTNAME,
             "tmp": tmp,
             "shm": shm,
             "scratch": False,
-            "dev": engine != "singularity",  # a user's /dev there is a small tmpfs
+            "dev": bench.engine.name != "singularity",  # a user's /dev there is a small tmpfs
         }
 
 

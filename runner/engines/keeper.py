@@ -18,12 +18,13 @@ import ctypes
 import fcntl
 import json
 import os
+import select
 import signal
 import stat
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -362,9 +363,10 @@ def _run_task(plan: dict[str, Any]) -> dict[str, Any]:
     status_read, status_write = os.pipe()
     bwrap, *rest = plan["argv"]
     argv = [bwrap, "--sync-fd", str(lock), "--json-status-fd", str(status_write), *rest]
+    keeper = os.getpid()
     child = os.fork()
     if child == 0:
-        _become(plan, argv, keep=(lock, status_write))
+        _become(plan, argv, keeper, keep=(lock, status_write))
     os.close(status_write)
     killed = False
 
@@ -377,13 +379,11 @@ def _run_task(plan: dict[str, Any]) -> dict[str, Any]:
     signal.signal(signal.SIGTERM, kill)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
     _say(plan, {"child": child})
-    status = _note_first_process(status_read, lock)
-    while True:
-        try:
-            os.waitpid(-1, 0)
-        except ChildProcessError:
-            break
-    while piece := os.read(status_read, 1 << 16):
+    status = _note_first_process(status_read, lock, lambda: killed)
+    os.waitpid(child, 0)
+    kill_children()
+    os.set_blocking(status_read, False)
+    while piece := _read(status_read):
         status += piece
     code = None
     for line in status.splitlines():
@@ -392,10 +392,36 @@ def _run_task(plan: dict[str, Any]) -> dict[str, Any]:
     return {"exit": code, "killed": killed}
 
 
-def _note_first_process(status_read: int, lock: int) -> bytes:
+def _read(descriptor: int) -> bytes:
+    try:
+        return os.read(descriptor, 1 << 16)
+    except BlockingIOError:
+        return b""
+
+
+def kill_children() -> None:
+    """End and reap whatever is left, until there is nothing.
+
+    Bubblewrap killed while it still mounts leaves a first process that never hears of its death.
+    """
+    while True:
+        for task in os.listdir("/proc/self/task"):  # noqa: PTH208
+            with contextlib.suppress(OSError):
+                for word in Path(f"/proc/self/task/{task}/children").read_text().split():
+                    os.kill(int(word), signal.SIGKILL)
+        try:
+            if os.waitpid(-1, os.WNOHANG)[0] == 0:
+                time.sleep(0.002)
+        except ChildProcessError:
+            return
+
+
+def _note_first_process(status_read: int, lock: int, killed: Callable[[], bool]) -> bytes:
     """Write the first process of the sandbox into the lock file; a later pass waits for its end."""
     status = b""
-    while b"\n" not in status:
+    while b"\n" not in status and not killed():
+        if not select.select([status_read], [], [], 0.1)[0]:
+            continue
         piece = os.read(status_read, 4096)
         if not piece:
             return status
@@ -407,11 +433,16 @@ def _note_first_process(status_read: int, lock: int) -> bytes:
     return status
 
 
-def _become(plan: dict[str, Any], argv: list[str], *, keep: tuple[int, ...]) -> NoReturn:
+def _become(
+    plan: dict[str, Any], argv: list[str], keeper: int, *, keep: tuple[int, ...]
+) -> NoReturn:
     """In the child: join the cgroups, set the limits, become bubblewrap."""
     import resource
 
     try:
+        _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # until bubblewrap has seen to it itself
+        if os.getppid() != keeper:
+            os._exit(1)
         # counted from its first page on; the keeper itself is not counted
         for path in plan["cgroups"]:
             Path(path).write_text(str(os.getpid()))

@@ -13,6 +13,7 @@ import os
 import pwd
 import re
 import secrets
+import signal
 import stat
 import tempfile
 import time
@@ -143,7 +144,10 @@ def wait_gone(lock: Path, *, patience: float = 15.0) -> None:
     except FileNotFoundError:
         return
     try:
+        soon = time.monotonic() + 0.5
         while not _locked(handle):
+            if time.monotonic() > soon:
+                _kill_holders(lock)
             _check_patience(until, lock)
         first, _, started = os.pread(handle, 200, 0).decode().partition(" ")
         # the kernel closes the first process's files before it has killed the last one's
@@ -151,6 +155,16 @@ def wait_gone(lock: Path, *, patience: float = 15.0) -> None:
             _check_patience(until, lock)
     finally:
         os.close(handle)
+
+
+def _kill_holders(lock: Path) -> None:
+    """End who holds a dead process's lock: bubblewrap, if it was still mounting at that moment."""
+    ours = str(lock.resolve())
+    for link in Path("/proc").glob("[0-9]*/fd/*"):
+        with contextlib.suppress(OSError):
+            pid = int(link.parts[2])
+            if pid != os.getpid() and str(link.readlink()) == ours:
+                os.kill(pid, signal.SIGKILL)
 
 
 def _locked(handle: int) -> bool:

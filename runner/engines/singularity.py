@@ -69,7 +69,7 @@ class Singularity(KeptEngine):
     def build(self, place: Place, stack: contextlib.ExitStack) -> Built:
         """The outer bubblewrap around the inner `apptainer exec`."""
         del stack
-        for name in ("tmp", "shm", "cfg"):
+        for name in ("tmp", "shm", "layer", "cfg"):
             (place.folder / name).mkdir(mode=0o700, exist_ok=True)
         inputs = {id(m): place.readable(m.source) for m in place.task.mounts if not m.writable}
         outer = _outer(place, list(inputs.values()))
@@ -106,7 +106,11 @@ def _outer(place: Place, inputs: list[Path]) -> list[str]:
     words += ["--dev-bind", "/", "/", "--proc", "/proc"]
     for source in inputs:
         words += ["--ro-bind", str(source), str(source)]
-    for name, size in zip(("tmp", "shm"), checks.small_sizes(place.task.limits), strict=True):
+    tmp, shm = checks.small_sizes(place.task.limits)
+    sizes = {"tmp": tmp, "shm": shm}
+    if place.task.scratch_root:
+        sizes["layer"] = tmp
+    for name, size in sizes.items():
         words += ["--perms", "1777", "--size", str(size), "--tmpfs", str(place.folder / name)]
     return words
 
@@ -127,6 +131,7 @@ def _inner(place: Place, inputs: dict[int, Path]) -> list[str]:
     words += ["--no-mount", "sys,hostfs,bind-paths"]
     words += ["--no-privs", "--security", f"uid:{uid},gid:{gid},seccomp:{filter_}"]
     words += ["--nv"] if task.limits.gpus else []
+    words += ["--overlay", str(folder / "layer")] if task.scratch_root else []
     for name, where in (("tmp", "/tmp"), ("tmp", "/var/tmp"), ("shm", "/dev/shm")):  # noqa: S108
         words += _bind(folder / name, where, writable=True)
     for path, data in checks.account_files(uid, gid).items():

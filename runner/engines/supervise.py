@@ -26,6 +26,9 @@ POLL = 0.05
 GRACE = 60.0
 """How long the keeper may take to store outputs after a kill, before it is killed itself."""
 
+PATIENCE = 5.0
+"""How long the log may go on when the keeper has ended."""
+
 Watcher = Callable[[int], Reason | None]
 """Called now and then with the task's first host process; answers why to kill the task, if so."""
 
@@ -174,6 +177,7 @@ class _Run:
                 selector.register(descriptor, selectors.EVENT_READ)
             waiting = {events, output}
             killed_at: float | None = None
+            ended_at: float | None = None
             while waiting:
                 for key, _ in selector.select(POLL):
                     piece = _read(key.fd)
@@ -193,6 +197,11 @@ class _Run:
                         process.terminate()
                 elif time.monotonic() - killed_at > GRACE:
                     process.kill()
+                if waiting == {output} and process.poll() is not None:
+                    # somebody may hold the log's pipe who must not hold us
+                    ended_at = ended_at or time.monotonic()
+                    if time.monotonic() - ended_at > PATIENCE:
+                        return
 
     def _take_events(self, piece: bytes) -> None:
         self._events += piece

@@ -125,16 +125,23 @@ def docker_archive(
     return path
 
 
+@pytest.fixture
+def bench_of(
+    tmp_path: Path, image_of: Callable[[str], tuple[LocalImage, str]]
+) -> Callable[[str], Bench]:
+    """A bench for the engine that is named."""
+
+    def make(name: str) -> Bench:
+        image, python = image_of(name)
+        return Bench(open_engine(name, state=tmp_path / "state"), image, python, tmp_path)
+
+    return make
+
+
 @pytest.fixture(params=NAMES)
-def bench(
-    request: pytest.FixtureRequest,
-    tmp_path: Path,
-    image_of: Callable[[str], tuple[LocalImage, str]],
-) -> Bench:
+def bench(request: pytest.FixtureRequest, bench_of: Callable[[str], Bench]) -> Bench:
     """A bench for each engine in turn."""
-    image, python = image_of(request.param)
-    engine = open_engine(request.param, state=tmp_path / "state")
-    return Bench(engine, image, python, tmp_path)
+    return bench_of(request.param)
 
 
 @pytest.fixture

@@ -1,0 +1,365 @@
+"""Images: archives of strangers, what is cached, what is refused, engines that are absent."""
+
+import gzip
+import io
+import json
+import os
+import shutil
+import subprocess
+import tarfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from medperf.runner.engines import (
+    ImageSource,
+    LocalImage,
+    Task,
+    docker_archive,
+    open_engine,
+    singularity_images,
+)
+from medperf.schemas.digests import file_digest
+from medperf.schemas.errors import EngineError
+
+CONFIG = json.dumps(
+    {"os": "linux", "architecture": "amd64", "config": {"WorkingDir": "/w"}}
+).encode()
+MANIFEST = [{"Config": "c.json", "RepoTags": ["victim:1"], "Layers": ["l/layer.tar"]}]
+
+
+def member(name: str, data: bytes = b"", **fields: Any) -> tuple[tarfile.TarInfo, bytes]:
+    info = tarfile.TarInfo(name)
+    info.size = len(data)
+    for field, value in fields.items():
+        setattr(info, field, value)
+    return info, data
+
+
+def archive(path: Path, *members: tuple[tarfile.TarInfo, bytes]) -> Path:
+    with tarfile.open(path, "w") as tar:
+        for info, data in members:
+            tar.addfile(info, io.BytesIO(data))
+    return path
+
+
+def good(manifest: object = MANIFEST) -> list[tuple[tarfile.TarInfo, bytes]]:
+    return [
+        member("l/layer.tar", b"layer"),
+        member("c.json", CONFIG),
+        member("manifest.json", json.dumps(manifest).encode()),
+        member("repositories", b'{"victim": {"1": "x"}}'),
+    ]
+
+
+def test_an_archive_is_looked_at_without_unpacking(tmp_path: Path) -> None:
+    path = archive(tmp_path / "image.tar", *good())
+    image = docker_archive.look(path)
+    assert image.platform == "linux/amd64"
+    assert image.workdir == "/w"
+    packed = tmp_path / "image.tar.gz"
+    packed.write_bytes(gzip.compress(path.read_bytes()))
+    assert docker_archive.look(packed) == image
+    assert docker_archive.is_docker_archive(packed)
+    assert not docker_archive.is_docker_archive(tmp_path / "absent")
+
+
+def test_names_are_taken_out_and_all_else_stays(tmp_path: Path) -> None:
+    index = {"manifests": [{"digest": "x", "annotations": {"io.containerd.image.name": "v:1"}}]}
+    path = archive(
+        tmp_path / "image.tar",
+        *good(),
+        member("index.json", json.dumps(index).encode()),
+        member("l", type=tarfile.DIRTYPE),
+    )
+    data = b"".join(docker_archive.without_names(path))
+    with tarfile.open(fileobj=io.BytesIO(data)) as tar:
+        texts = {m.name: tar.extractfile(m) for m in tar if m.isreg()}
+        read = {name: file.read() for name, file in texts.items() if file is not None}
+    assert sorted(read) == ["c.json", "index.json", "l/layer.tar", "manifest.json"]
+    assert json.loads(read["manifest.json"])[0]["RepoTags"] is None
+    assert json.loads(read["index.json"]) == {"manifests": [{"digest": "x"}]}
+    assert read["l/layer.tar"] == b"layer"
+    assert b"victim" not in data
+
+
+@pytest.mark.parametrize(
+    ("members", "message"),
+    [
+        ([member("x", b"y")], "no manifest.json"),
+        (good([*MANIFEST, *MANIFEST]), "exactly one image"),
+        (good({}), "exactly one image"),
+        (good([{"Layers": []}]), "does not name a configuration"),
+        (good([{"Config": "absent.json"}]), "lacks a file"),
+        ([*good(), member("../../etc/passwd", b"x")], "leads out"),
+        ([*good(), member("/etc/passwd", b"x")], "leads out"),
+        ([*good(), member("a", type=tarfile.SYMTYPE, linkname="../../x")], "leads out"),
+        ([*good(), member("a", type=tarfile.SYMTYPE, linkname="/x")], "leads out"),
+        ([*good(), member("a", type=tarfile.LNKTYPE, linkname="c.json")], "beside files"),
+        ([*good(), member("a", type=tarfile.CHRTYPE)], "beside files"),
+        ([*good(), member("c.json", b"other")], "twice"),
+        ([member("manifest.json", b"{")], "not JSON"),
+        ([member("manifest.json", b" " * (2 << 20))], "larger than"),
+        ([*good()[:1], member("c.json", b"[]"), *good()[2:]], "configuration cannot be read"),
+    ],
+)
+def test_archives_that_are_not_one_plain_image_are_refused(
+    tmp_path: Path, members: list[tuple[tarfile.TarInfo, bytes]], message: str
+) -> None:
+    path = archive(tmp_path / "image.tar", *members)
+    with pytest.raises(EngineError, match=message):
+        docker_archive.look(path)
+
+
+def test_what_is_no_archive_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "image.tar").write_bytes(b"no tar" * 1000)
+    with pytest.raises(EngineError, match="cannot be read"):
+        docker_archive.look(tmp_path / "image.tar")
+    with pytest.raises(EngineError, match="cannot be read"):
+        docker_archive.look(tmp_path / "absent.tar")
+    with pytest.raises(EngineError, match="archive and a command"):
+        open_engine("sandbox").ensure_image(
+            ImageSource("sandbox", None, None, "sha256:0"), store=tmp_path
+        )
+
+
+def test_a_sandbox_archive_is_unpacked_once(tmp_path: Path) -> None:
+    packed = tmp_path / "cube.tar.gz"
+    with tarfile.open(packed, "w:gz") as tar:
+        info, data = member("main.py", b"print('hello')\n")
+        tar.addfile(info, io.BytesIO(data))
+    source = ImageSource(
+        "sandbox", None, packed, file_digest(packed), command=("python3", "main.py")
+    )
+    said: list[str] = []
+    engine = open_engine("sandbox", state=tmp_path / "state")
+    image = engine.ensure_image(source, store=tmp_path / "store", progress=said.append)
+    assert engine.ensure_image(source, store=tmp_path / "store") == image
+    assert said == ["looking at the cube's files"]
+    outcome = engine.run(Task("run", "x", image, tmp_path / "engine", tmp_path / "log"))
+    assert (outcome.reason, outcome.log_tail) == ("done", "hello\n")
+    bad = LocalImage("sandbox", image.identity, image.digest, None)
+    with pytest.raises(EngineError, match="does not say what to run"):
+        engine.run(Task("run", "x", bad, tmp_path / "engine", tmp_path / "log"))
+
+
+# ---- docker ------------------------------------------------------------------------------------
+
+
+def docker(*words: str) -> str:
+    return subprocess.run(
+        ["docker", *words], check=True, capture_output=True, text=True
+    ).stdout.strip()
+
+
+@pytest.fixture
+def built(docker_archive: Path, tmp_path: Path) -> Iterator[Path]:
+    """An archive of an image with an entry point, a volume, variables and a health check."""
+    base = docker("load", "-q", "-i", str(docker_archive)).removeprefix("Loaded image: ")
+    python = docker("run", "--rm", base, "/usr/bin/env", "sh", "-c", "echo /root/.*/bin/python3.*")
+    file = tmp_path / "Dockerfile"
+    file.write_text(
+        f"FROM {base}\nENV FROM_IMAGE=yes HOME=/elsewhere NVIDIA_VISIBLE_DEVICES=all\n"
+        "VOLUME /data\nWORKDIR /opt\nHEALTHCHECK CMD touch /report/health\n"
+        f'ENTRYPOINT ["{python or "python3"}", "-c", '
+        '"import os,sys,json; print(json.dumps([sys.argv[1:], os.getcwd(), dict(os.environ)]))"]\n'
+    )
+    docker("build", "-q", "-t", "stranger/built:1", str(tmp_path))
+    path = tmp_path / "built.tar"
+    docker("save", "-o", str(path), "stranger/built:1")
+    docker("rmi", "-f", "stranger/built:1", base)
+    yield path
+    subprocess.run(["docker", "rmi", "-f", "stranger/built:1"], capture_output=True, check=False)
+
+
+@pytest.mark.docker
+def test_loading_a_strangers_archive_moves_no_tag(docker_archive: Path, tmp_path: Path) -> None:
+    docker("tag", "medperf/canary:" + newest_canary(), "stranger/victim:1")
+    (tmp_path / "Dockerfile").write_text("FROM scratch\nCOPY Dockerfile /\n")
+    docker("build", "-q", "-t", "stranger/victim:1", str(tmp_path))
+    before = docker("images", "-q", "--no-trunc", "stranger/victim:1")
+    source = ImageSource("docker", None, docker_archive, file_digest(docker_archive))
+    engine, store = open_engine("docker"), tmp_path / "store"
+    try:
+        image = engine.ensure_image(source, store=store)
+        assert docker("images", "-q", "--no-trunc", "stranger/victim:1") == before
+        assert str(image.identity).startswith("sha256:")
+        assert image.identity != before
+        said: list[str] = []
+        assert engine.ensure_image(source, store=store, progress=said.append) == image
+        assert said == []
+        (note,) = (store / "docker").glob("*.json")
+        note.write_text("broken")
+        assert engine.ensure_image(source, store=store, progress=said.append) == image
+        assert said == ["loading the image archive"]
+    finally:
+        docker("rmi", "-f", "stranger/victim:1")
+
+
+def newest_canary() -> str:
+    return docker("images", "--format", "{{.Tag}}", "medperf/canary").splitlines()[0]
+
+
+@pytest.mark.docker
+def test_an_image_runs_its_own_entry_point_with_its_own_variables(
+    built: Path, tmp_path: Path
+) -> None:
+    engine = open_engine("docker", state=tmp_path / "state")
+    source = ImageSource("docker", None, built, file_digest(built), platform="linux/amd64")
+    image = engine.ensure_image(source, store=tmp_path / "store")
+    try:
+        outcome = engine.run(
+            Task("own", "x", image, tmp_path / "e", tmp_path / "log", arguments=("infer", "--a=b"))
+        )
+        assert outcome.reason == "done", outcome
+        arguments, folder, variables = json.loads(outcome.log_tail)
+        assert arguments == ["infer", "--a=b"]
+        assert folder == "/opt"
+        assert variables["FROM_IMAGE"] == "yes"
+        assert variables["HOME"] == "/tmp"  # noqa: S108
+        assert not {"NVIDIA_VISIBLE_DEVICES", "HOSTNAME"} & set(variables)
+    finally:
+        docker("rmi", "-f", str(image.identity))
+    with pytest.raises(EngineError, match="removed from Docker"):
+        engine.run(Task("own", "x", image, tmp_path / "e", tmp_path / "log"))
+
+
+@pytest.mark.docker
+def test_images_of_other_machines_and_without_pins_are_refused(
+    docker_archive: Path, tmp_path: Path
+) -> None:
+    engine = open_engine("docker")
+    digest = file_digest(docker_archive)
+    for source, message in (
+        (ImageSource("docker", None, docker_archive, digest, "linux/arm64"), "linux/arm64"),
+        (ImageSource("docker", "name:tag", None, digest), "not pinned"),
+        (ImageSource("docker", None, None, digest), "needs an archive or a reference"),
+        (ImageSource("docker", f"127.0.0.1:1/x@sha256:{'0' * 64}", None, digest), "pulled"),
+    ):
+        with pytest.raises(EngineError, match=message):
+            engine.ensure_image(source, store=tmp_path / "store")
+
+
+@pytest.mark.docker
+def test_a_command_that_is_not_there_is_docker_s_failure(bench_of: Any) -> None:
+    bench = bench_of("docker")
+    task = bench.task("plain")
+    missing = Task(**{**vars(task), "entrypoint": ("/absent",)})
+    with pytest.raises(EngineError, match="cannot run the task"):
+        bench.engine.run(missing)
+
+
+@pytest.mark.parametrize(
+    ("host", "message"),
+    [
+        ("unix:///absent/docker.sock", "Install Docker"),
+        ("tcp://192.0.2.1:2375", "only a daemon of this machine"),
+    ],
+)
+def test_an_absent_daemon_is_told_with_what_to_do(
+    monkeypatch: pytest.MonkeyPatch, host: str, message: str
+) -> None:
+    monkeypatch.setenv("DOCKER_HOST", host)
+    for ask in (open_engine("docker").probe, lambda: open_engine("docker").clean("x")):
+        with pytest.raises(EngineError, match=message):
+            ask()
+
+
+def test_a_daemon_that_does_not_listen_may_come_back(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    import socket
+
+    path = tmp_path / "docker.sock"
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(path))
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{path}")
+    with pytest.raises(EngineError, match="does not answer") as caught:
+        open_engine("docker").probe()
+    assert caught.value.transient
+
+
+# ---- singularity -------------------------------------------------------------------------------
+
+
+def test_an_absent_program_is_told_with_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    from medperf.runner.engines import singularity
+
+    monkeypatch.setattr(shutil, "which", lambda *_, **__: None)
+    with pytest.raises(EngineError, match="module load apptainer"):
+        singularity.program()
+
+
+@pytest.mark.docker
+@pytest.mark.singularity
+def test_a_docker_archive_is_converted_once_and_runs_as_the_image_says(
+    built: Path, tmp_path: Path
+) -> None:
+    engine, store = open_engine("singularity", state=tmp_path / "state"), tmp_path / "store"
+    source = ImageSource("singularity", None, built, file_digest(built))
+    said: list[str] = []
+    image = engine.ensure_image(source, store=store, progress=said.append)
+    assert said == ["converting the image"]
+    assert engine.ensure_image(source, store=store, progress=said.append) == image
+    assert len(said) == 1
+    task = Task("own", "x", image, tmp_path / "e", tmp_path / "log", arguments=("infer", "--a=b c"))
+    outcome = engine.run(task)
+    assert outcome.reason == "done", outcome
+    arguments, folder, variables = json.loads(outcome.log_tail)
+    assert arguments == ["infer", "--a=b c"]
+    assert folder == "/opt"
+    assert variables["FROM_IMAGE"] == "yes"
+    assert variables["HOME"] == "/tmp"  # noqa: S108
+    assert not {name for name in variables if "BIND" in name or "CONTAINER" in name}
+    path = Path(image.identity)
+    if path.is_file():
+        # a SIF of somebody's is run as it is, and one that was changed is made again
+        assert singularity_images.is_sif(path)
+        direct = ImageSource("singularity", None, path, "sha256:" + "1" * 64)
+        assert engine.ensure_image(direct, store=store).identity == path
+        os.utime(path, (1, 1))
+        assert engine.ensure_image(source, store=store, progress=said.append) == image
+        assert len(said) == 2
+
+
+@pytest.mark.singularity
+def test_a_user_without_fuse_gets_a_folder(store: Path, tmp_path: Path) -> None:
+    from medperf.runner.engines.rootfs import python_image
+    from medperf.runner.engines.singularity import program
+
+    image, _ = python_image(open_engine("singularity"), store)
+    sif = tmp_path / "image.sif"
+    subprocess.run([program(), "--silent", "build", sif, image.identity], check=True)
+    if os.geteuid() == 0:
+        pytest.skip("root cannot unpack a SIF here, and needs no folder")
+    maker = singularity_images.Maker(program(), tmp_path / "store", mounts=False)
+    source = ImageSource("singularity", None, sif, file_digest(sif))
+    assert Path(maker.ensure(source, None).identity).is_dir()
+
+
+@pytest.mark.singularity
+def test_singularity_images_need_a_pin_and_a_form_that_is_known(tmp_path: Path) -> None:
+    engine = open_engine("singularity")
+    (tmp_path / "x").write_bytes(b"neither")
+    digest = file_digest(tmp_path / "x")
+    for source, message in (
+        (ImageSource("singularity", None, tmp_path / "x", digest), "cannot be read"),
+        (ImageSource("singularity", "name:tag", None, digest), "not pinned"),
+        (ImageSource("singularity", None, None, digest), "needs an archive or a reference"),
+        (ImageSource("singularity", f"127.0.0.1:1/x@{digest}", None, digest), "cannot be pulled"),
+    ):
+        with pytest.raises(EngineError, match=message):
+            engine.ensure_image(source, store=tmp_path / "store")
+
+
+@pytest.mark.singularity
+def test_a_command_that_is_not_there_is_an_exit(bench_of: Callable[[str], Any]) -> None:
+    bench = bench_of("singularity")
+    task = bench.task("plain")
+    outcome = bench.engine.run(Task(**{**vars(task), "entrypoint": ("/absent",)}))
+    assert (outcome.reason, outcome.exit) == ("exit", 127)
+    broken = Task(**{**vars(task), "image": LocalImage("singularity", "/absent.sif", "x")})
+    with pytest.raises(EngineError, match="Apptainer cannot start"):
+        bench.engine.run(broken)
