@@ -69,7 +69,9 @@ def take_text(field: str, value: object) -> str:
     """A value that is text which shows all that it holds."""
     if not isinstance(value, str):
         raise SignatureError(f"A statement's {field} is not text.")
-    if any(unicodedata.category(character) in _HIDDEN for character in value):
+    # what is plain ASCII and can be printed, as nearly all of it is, holds none of them
+    plain = value.isascii() and value.isprintable()
+    if not plain and any(unicodedata.category(letter) in _HIDDEN for letter in value):
         raise SignatureError(f"A statement's {field} holds control or invisible characters.")
     return value
 

@@ -60,6 +60,15 @@ _TYPES = {
 }
 
 
+def has_null(value: Any) -> bool:
+    """Whether there is a null anywhere: the quick question before `null_complaints`."""
+    if type(value) is dict:
+        return any(map(has_null, value.values()))
+    if type(value) is list:
+        return any(map(has_null, value))
+    return value is None
+
+
 def null_complaints(value: Any, path: Path = ()) -> Iterator[Complaint]:
     """Every null: no field takes one, an optional field is left out."""
     if value is None:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from . import complaints, meaning
+from .accepting import acceptor
 from .complaints import Complaint
 from .digests import digest
 from .errors import InvalidDocumentError, Problem
@@ -136,18 +137,20 @@ def _kind_of(parsed: Parsed, file: str) -> type[Any]:
 def _of_form(kind: type[Any], parsed: Parsed, file: str) -> Manifest:
     """The manifest, if both validators accept it."""
     value = parsed.value
-    _refuse(complaints.null_complaints(value), parsed, file)
+    if complaints.has_null(value):
+        _refuse(complaints.null_complaints(value), parsed, file)
     from_model: list[Any] = []
     manifest: Any = None
     try:
         manifest = kind.model_validate(value, by_alias=True, by_name=False)
     except ValidationError as error:
         from_model = list(error.errors(include_url=False))
-    from_schema = list(validator(kind).iter_errors(value))
+    accepted = acceptor(schema_file(kind))(value)
+    from_schema = [] if accepted else list(validator(kind).iter_errors(value))
     if from_model or from_schema:
         _refuse(complaints.merged(from_schema, from_model, value), parsed, file)
-    accepted: Manifest = manifest
-    return accepted
+    checked: Manifest = manifest
+    return checked
 
 
 def _refuse(found: Iterable[Complaint], parsed: Parsed, file: str) -> None:
