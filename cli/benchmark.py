@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from .benchmark_run import run
 from .desk import ask_to_send, json_option, workplace, yes_option
 from .groups import NearGroup
 from .objects import show
@@ -19,6 +20,10 @@ def command() -> None:
     Example:
       medperf benchmark ls
     """
+
+
+for _one in (run,):
+    command.add_command(_one)
 
 
 @command.command("submit")

@@ -26,26 +26,30 @@ def print_plan(plan: "Plan") -> None:
 
 def print_summary(summary: "Summary") -> None:
     """MedPerf's table of a pass: what ran, what was there already, what failed."""
+    from ..reconciler.tally import model_of, shown, tally
+
     ran = {one.pair.key: one for one in summary.ran}
-    rows = [_row(run, ran.get(run.pair.key)) for run in summary.plan.runs]
+    failed = {model_of(one.pair): one.error for one in summary.ran if one.outcome == "partial"}
+    rows = [
+        _row(run, ran.get(run.pair.key), failed.get(model_of(run.pair), ""))
+        for run in shown(summary.plan.runs)
+    ]
     headers = ("model", "local result UID", "partial result", "from cache", "state", "error")
     print_table(headers, rows, empty=NOTHING)
-    outcomes = [one.outcome for one in summary.ran]
-    done, failed = outcomes.count("done"), outcomes.count("failed")
-    withheld, stopped = outcomes.count("withheld"), outcomes.count("stopped")
-    skipped = len(summary.plan.runs) - len(outcomes)
+    counts = tally(summary.plan.runs, summary.ran)
     lines = [
-        f"Total number of models: {len(summary.plan.runs)}",
-        f"    {skipped} skipped (already executed, or not due)",
-        f"    {failed} failed",
-        f"    {done} ran successfully",
+        f"Total number of models: {counts.total}",
+        f"    {counts.skipped} skipped (already executed, or not due)"
+        + _of_which(counts.skipped_partial),
+        f"    {counts.failed} failed",
+        f"    {counts.ran} ran successfully" + _of_which(counts.ran_partial),
     ]
-    if withheld:
-        lines.append(f"    {withheld} ran and kept here by the disclosure check")
-    if stopped:
-        lines.append(f"    {stopped} stopped, since the registry no longer asks for them")
+    if counts.withheld:
+        lines.append(f"    {counts.withheld} ran and kept here by the disclosure check")
+    if counts.stopped:
+        lines.append(f"    {counts.stopped} stopped, since the registry no longer asks for them")
     print_text("\n" + "\n".join(lines))
-    if not outcomes and not summary.published and not summary.problem:
+    if not summary.ran and not summary.published and not summary.problem:
         print_text("\nNothing was left to do.")
     if summary.published:
         print_text(
@@ -62,9 +66,13 @@ def print_summary(summary: "Summary") -> None:
         print_text("\n" + summary.problem)
 
 
-def _row(run: "PlannedRun", ran: "Ran | None") -> tuple[object, ...]:
+def _of_which(partial: int) -> str:
+    return f", of which {partial} with a partial result" if partial else ""
+
+
+def _row(run: "PlannedRun", ran: "Ran | None", failure: str) -> tuple[object, ...]:
     cached = ran.cached if ran else run.state not in (State.DUE, State.BLOCKED, State.FAILED)
-    error = ran.error if ran and ran.error else ""
+    error = ran.error if ran and ran.error else failure
     if not error and run.state in (State.FAILED, State.WITHHELD, State.BLOCKED):
         error = run.reason
     return (

@@ -25,6 +25,7 @@ from ..schemas.errors import DataError
 from ..schemas.manifests import Benchmark, Cube, ResultImages
 from .datasets import LocalDataset
 from .disclosure import check_results
+from .partial import Infer, infer_whole
 from .plan import Pair
 from .records import Done, Record, RunFolder
 from .settings import SiteLimits, in_bytes
@@ -44,6 +45,7 @@ class Order:
     evaluator_digest: str
     dataset: LocalDataset
     mirrors: Mapping[str, Sequence[str]]
+    infer: Infer = infer_whole
 
 
 @dataclass(frozen=True)
@@ -98,7 +100,7 @@ def make_run(
     if not folder.predictions.is_dir():
         still_wanted()
         say(f"{pair.model}: infer")
-        _, outcome = flows.infer(model, order.dataset.data, folder.path, how)
+        outcome = order.infer(model, order.dataset.data, folder, how)
         held, seconds["infer"] = outcome.held, round(outcome.seconds, 1)
     if not folder.results.exists():
         still_wanted()

@@ -6,7 +6,7 @@ puts both into a plan. Nothing is remembered between passes but the records of `
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..registry.paths import result_path
 from ..registry.snapshot import Item
@@ -15,7 +15,9 @@ from ..schemas.digests import digest, run_key
 from ..schemas.errors import WithheldError
 from ..schemas.manifests import BenchmarkSpec, Cube
 from .disclosure import check_results, shown_digest
+from .held import held_back
 from .lock import worked_on
+from .partial import is_begun, partial_of
 from .plan import Asked, Here, Pair, Plan, make_plan
 from .policy import cube_obstacle
 from .publish import proposed_paths, site_branch
@@ -33,7 +35,9 @@ def look(place: Workplace, *, fetch: bool = True) -> tuple[View, Plan]:
 def observe(place: Workplace, view: View, *, now: float) -> Plan:
     """The plan for this site's datasets at `view`; `now` in seconds since 1970."""
     questions = list(asked(view, place.owner))
-    return make_plan(view.tip, questions, here(place, view, questions), now=now)
+    questions = [*questions, *_partials(place, view, questions)]
+    plan = make_plan(view.tip, questions, here(place, view, questions), now=now)
+    return held_back(place, view, plan, now=now)
 
 
 def make_pair(view: View, *, benchmark: str, dataset: str, dataset_digest: str, model: str) -> Pair:
@@ -81,6 +85,16 @@ def asked(view: View, owner: str) -> Iterator[Asked]:
                     priority=priorities.get(model.component, 0),
                     engines=tuple(benchmark.manifest.spec.accepted_engines()),
                 )
+
+
+def _partials(place: Workplace, view: View, questions: Sequence[Asked]) -> Iterator[Asked]:
+    """The partial runs of these pairs: in the registry, or begun here where that is allowed."""
+    for one in questions:
+        pair = partial_of(one.pair, view.registry.id)
+        found, marks = _found(view, pair)
+        allowed = view.benchmark(pair.benchmark).manifest.spec.allow_partial
+        if found or (allowed and is_begun(place.runs, pair)):
+            yield replace(one, pair=pair, found=found, marks=marks)
 
 
 def _found(view: View, pair: Pair) -> tuple[str, tuple[str, ...]]:

@@ -29,9 +29,10 @@ from ..schemas.errors import (
     WithheldError,
 )
 from .execute import Order, make_run
-from .lock import FULL, Lock, full, is_full, locked
+from .lock import Lock, found_no_room, full, is_full, locked
 from .observe import evaluator_of, mirrors_of
 from .observe import look as look
+from .partial import KeptError, infer_whole, keeping, may_keep, partial_of
 from .plan import Pair, Plan, PlannedRun, State, Step
 from .publish import Published
 from .release import publish_released, released
@@ -46,7 +47,10 @@ class NotWantedError(MedperfError):
 
 @dataclass(frozen=True)
 class Ran:
-    """What this pass did with one run: `done`, `withheld`, `failed` or `stopped`."""
+    """What this pass did with one run: `done`, `withheld`, `failed`, `partial` or `stopped`.
+
+    `partial`: the model failed, and what it had written is evaluated as a run of its own.
+    """
 
     pair: Pair
     outcome: str
@@ -78,6 +82,7 @@ class _Pass:
     stop: threading.Event
     wanted: Callable[[Pair], bool]
     lock: Lock
+    keep_partial: bool = False
     ran: list[Ran] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 
@@ -88,10 +93,14 @@ def reconcile(
     say: Say,
     stop: threading.Event | None = None,
     wanted: Callable[[Pair], bool] = lambda _: True,
+    keep_partial: bool = False,
 ) -> Summary:
-    """One pass over the runs that `wanted` names (all of them by default)."""
+    """One pass over the runs that `wanted` names (all of them by default).
+
+    With `keep_partial` what a failed model has written is evaluated, where the benchmark allows it.
+    """
     with locked(place.storage) as lock:
-        at_work = _Pass(place, say, stop or threading.Event(), wanted, lock)
+        at_work = _Pass(place, say, stop or threading.Event(), wanted, lock, keep_partial)
         _clean(at_work)
         view, plan = look(place)
         while (run := _next(at_work, plan)) is not None:
@@ -123,20 +132,23 @@ def _next(at_work: _Pass, plan: Plan) -> PlannedRun | None:
     return next((run for run in due if run.pair.key not in tried), None)
 
 
-def order_for(place: Workplace, view: View, pair: Pair) -> Order:
+def order_for(place: Workplace, view: View, pair: Pair, *, keep_partial: bool = False) -> Order:
     """Everything that one run takes, from the registry and from this machine."""
+    benchmark = view.benchmark(pair.benchmark).manifest
+    keep = keep_partial and may_keep(place.runs, pair, benchmark.spec, view.registry.id)
     evaluator = evaluator_of(view, pair.benchmark)
     dataset = place.datasets.committed(view.dataset(pair.dataset).manifest.spec.commitment)
     if dataset is None:
         raise DataError(f"The data of {pair.dataset} are not on this machine.")
     return Order(
         pair=pair,
-        benchmark=view.benchmark(pair.benchmark).manifest,
+        benchmark=benchmark,
         model=view.cube(pair.model).manifest,
         evaluator=evaluator.manifest,
         evaluator_digest=evaluator.digest,
         dataset=dataset,
         mirrors=mirrors_of(view, pair),
+        infer=keeping(place.runs, partial_of(pair, view.registry.id)) if keep else infer_whole,
     )
 
 
@@ -159,7 +171,7 @@ def _work(at_work: _Pass, view: View, run: PlannedRun) -> Ran:
     try:
         made = make_run(
             place,
-            order_for(place, view, pair),
+            order_for(place, view, pair, keep_partial=at_work.keep_partial),
             still_wanted=lambda: _check_wanted(at_work, pair),
             say=at_work.say,
             stop=at_work.stop,
@@ -174,11 +186,11 @@ def _work(at_work: _Pass, view: View, run: PlannedRun) -> Ran:
     except MedperfError as error:
         if isinstance(error, TaskError) and error.reason == "interrupted":
             raise KeyboardInterrupt from error
-        if is_full(place.storage):
+        if is_full(place.storage) or found_no_room(error):
             return _without_room(at_work, pair)
         return _failed(at_work, pair, error)
     except OSError as error:
-        if error.errno in FULL:
+        if found_no_room(error):
             return _without_room(at_work, pair)
         return _failed(at_work, pair, DataError(f"A file of this site: {error}."))
 
@@ -190,7 +202,7 @@ def _failed(at_work: _Pass, pair: Pair, error: MedperfError) -> Ran:
         word = error.reason
     transient = isinstance(error, RegistryError) or bool(getattr(error, "transient", False))
     at_work.place.runs.failed(pair, failure=word, problem=str(error), transient=transient)
-    return Ran(pair, "failed", error=str(error))
+    return Ran(pair, "partial" if isinstance(error, KeptError) else "failed", error=str(error))
 
 
 def _without_room(at_work: _Pass, pair: Pair) -> Ran:

@@ -65,10 +65,12 @@ class Pair:
 
     @property
     def local_name(self) -> str:
-        """`<benchmark>.<model>.<dataset>` by bare names: what people call a local result."""
-        return ".".join(
-            ref.rpartition("/")[2] for ref in (self.benchmark, self.model, self.dataset)
-        )
+        """`<benchmark>.<model>.<dataset>` by bare names: what people call a local result.
+
+        A partial one ends in `.partial`, which no name of an object can be mistaken for.
+        """
+        words = [ref.rpartition("/")[2] for ref in (self.benchmark, self.model, self.dataset)]
+        return ".".join([*words, "partial"] if self.partial else words)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,75 @@
+"""`medperf benchmark run`: what is due for one benchmark on one dataset."""
+
+import threading
+
+import click
+
+from .desk import json_option, workplace
+from .output import print_json, say
+from .reconcile import stopped_by_signals
+from .runs import print_summary
+
+
+@click.command("run")
+@click.option("-b", "--benchmark", "--benchmark_uid", "benchmark", required=True, metavar="B")
+@click.option("-d", "--data_uid", required=True, metavar="D", help="The dataset's uid or name.")
+@click.option(
+    "-m",
+    "--model",
+    "--model_uid",
+    "models",
+    multiple=True,
+    metavar="M",
+    help="Only this model, again if it failed. Repeatable.",
+)
+@click.option(
+    "--ignore-model-errors",
+    is_flag=True,
+    help="Evaluate what a failing model has written, as a partial result.",
+)
+@click.option(
+    "--no-cache", is_flag=True, help="Run again what ran here; refused once it is proposed."
+)
+@json_option
+@click.pass_context
+def run(
+    ctx: click.Context,
+    benchmark: str,
+    data_uid: str,
+    models: tuple[str, ...],
+    ignore_model_errors: bool,
+    no_cache: bool,
+    as_json: bool,
+) -> int:
+    """Run a benchmark's models on a dataset: what 'reconcile' does, for one benchmark.
+
+    Models that have run are not run again. A partial result is marked as such, is published under
+    a key of its own, and is made only where the benchmark allows it. The exit code is 1 if a
+    model failed now.
+
+    \b
+    Examples:
+      medperf benchmark run --benchmark chestxray --data_uid chest
+      medperf benchmark run -b chestxray -d chest -m resnet --ignore-model-errors
+    """
+    from ..reconciler.running import run_benchmark
+
+    stop = threading.Event()
+    with workplace(ctx) as place, stopped_by_signals(stop):
+        summary = run_benchmark(
+            place,
+            benchmark=benchmark,
+            data_uid=data_uid,
+            models=models,
+            ignore_model_errors=ignore_model_errors,
+            cache=not no_cache,
+            say=say,
+            stop=stop,
+        )
+    if as_json:
+        print_json(summary)
+    else:
+        print_summary(summary)
+    if stop.is_set():
+        return 130
+    return 1 if summary.failed else 0
