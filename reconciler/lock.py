@@ -102,3 +102,18 @@ def full(storage: Path) -> DataError:
         f"The disk that holds {storage} is full. Make room and run the same command again: it goes "
         "on where it was, nothing is lost."
     )
+
+
+def found_no_room(error: BaseException | None) -> bool:
+    """Whether an error comes from a full disk, however often it was translated since.
+
+    Other programs (Git, the process that keeps a task) tell it in words only.
+    """
+    words = [os.strerror(number) for number in (errno.ENOSPC, errno.EDQUOT)]
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in FULL:
+            return True
+        if any(word in str(error) for word in words):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
