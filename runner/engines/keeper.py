@@ -21,7 +21,6 @@ import os
 import select
 import signal
 import stat
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -168,6 +167,8 @@ def is_full(folder: Path) -> bool:
 
 
 def _run(argv: list[str]) -> None:
+    import subprocess  # costs every run some milliseconds that needs no mount
+
     path = "/usr/sbin:/usr/bin:/sbin:/bin"
     try:
         subprocess.run(  # noqa: S603
@@ -330,9 +331,8 @@ def first_closed(root: Path) -> Path | None:
 def prepare_disk(disk: dict[str, Any]) -> None:
     """Make and mount the sized file system, with an empty place for each output."""
     folder, uid, gid = Path(disk["folder"]), disk["uid"], disk["gid"]
-    mount_disk(
-        Path(disk["image"]), folder, size=disk["bytes"], files=disk["files"], uid=uid, gid=gid
-    )
+    size, files = disk["bytes"] + disk["extra_bytes"], disk["files"] + disk["extra_files"]
+    mount_disk(Path(disk["image"]), folder, size=size, files=files, uid=uid, gid=gid)
     for name in disk["folders"]:
         (folder / name).mkdir(mode=0o700)
         os.chown(folder / name, uid, gid)
@@ -345,12 +345,7 @@ def prepare_disk(disk: dict[str, Any]) -> None:
 
 
 def _copy_in(origin: Path, target: Path, uid: int, gid: int) -> None:
-    subprocess.run(  # noqa: S603
-        ["/bin/cp", "-a", "--", str(origin), str(target)],
-        check=True,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
+    _run(["cp", "-a", "--", str(origin), str(target)])
     for folder, _, files in os.walk(target):
         for name in [folder, *(os.path.join(folder, file) for file in files)]:  # noqa: PTH118
             os.chown(name, uid, gid, follow_symlinks=False)

@@ -111,6 +111,7 @@ def stage(
         _copy_scratch(scratch, copy, owner)
     sized = None
     if disk and owner is not None and (outputs or scratch):
+        room = _measure(scratch) if scratch else (0, 0)
         sized = Disk(
             image=task.folder / "disk.img",
             folder=mounted,
@@ -122,8 +123,16 @@ def stage(
             folders=tuple(o.name for o in outputs if o.mount.kind == "directory"),
             blanks=tuple(o.name for o in outputs if o.mount.kind == "file"),
             copies={"scratch": scratch} if scratch else {},
+            extra_bytes=room[0],
+            extra_files=room[1],
         )
     return Staging(task.folder, task.limits, tuple(outputs), sized, copy)
+
+
+def _measure(folder: Path) -> tuple[int, int]:
+    """Bytes, in whole blocks, and entries of a tree that is to be copied."""
+    sizes = [path.lstat().st_size + 4096 for path in folder.rglob("*")]
+    return sum(sizes), len(sizes)
 
 
 def _copy_scratch(source: Path, target: Path, owner: tuple[int, int] | None) -> None:

@@ -33,7 +33,7 @@ def python_image(
 ) -> tuple[LocalImage, str]:
     """An image with a Python for this engine, and the interpreter's name in it."""
     if engine.name == "sandbox":
-        folder = store / "canary"
+        folder = store / "canary" / "nothing"
         folder.mkdir(parents=True, exist_ok=True)
         return LocalImage("sandbox", folder, "sha256:" + "0" * 64, ("python3",)), "python3"
     python = str(_interpreter())

@@ -51,6 +51,8 @@ class Disk:
     folders: tuple[str, ...]
     blanks: tuple[str, ...]
     copies: Mapping[str, Path] = field(default_factory=dict)
+    extra_bytes: int = 0
+    extra_files: int = 0
 
 
 @dataclass(frozen=True)

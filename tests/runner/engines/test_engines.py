@@ -287,8 +287,13 @@ def test_an_output_folder_with_something_in_it_is_refused(bench: Bench, tmp_path
 
 
 def test_a_throw_away_layer_is_thrown_away(bench: Bench) -> None:
-    outcome, _ = bench.run("plain", scratch_root=True)
+    place = "/cube/new" if bench.engine.name == "sandbox" else "/tmp/new"  # noqa: S108
+    outcome, out = bench.run("plain", order(write={place: "new"}), scratch_root=True)
     assert outcome.reason == "done", outcome
+    assert place not in seen(out)  # it could be written
+    outcome, out = bench.run("plain", order(write={"/cube/new": "new"}))
+    assert "/cube/new" in seen(out)  # without the layer it cannot
+    assert not list(Path(bench.image.identity).glob("new"))
 
 
 def test_cpus_are_limited(bench: Bench, tight: Limits) -> None:

@@ -197,7 +197,7 @@ def test_loading_a_strangers_archive_moves_no_tag(docker_archive: Path, tmp_path
         assert engine.ensure_image(source, store=store, progress=said.append) == image
         assert said == ["loading the image archive"]
     finally:
-        docker("rmi", "-f", "stranger/victim:1")
+        docker("rmi", "-f", "stranger/victim:1", f"medperf/archive:{source.digest[7:]}")
 
 
 def newest_canary() -> str:
