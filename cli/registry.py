@@ -1,12 +1,19 @@
 """`medperf registry`: make one, verify it, get its keys."""
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from .desk import ask_new_passphrase, ask_passphrase, home, json_option, workplace, yes_option
 from .groups import NearGroup
 from .output import confirm, print_json, print_text, say, several
+from .upkeep import protect, upgrade
+from .registry_trust import change, checkpoint, compare
+
+if TYPE_CHECKING:
+    from ..registry.git import Change
 
 
 @click.group("registry", cls=NearGroup)
@@ -17,6 +24,10 @@ def command() -> None:
     Example:
       medperf registry init chest.git --name chest --owner committee --member alice
     """
+
+
+for _one in (change, checkpoint, compare):
+    command.add_command(_one)
 
 
 @command.command("init")
@@ -163,6 +174,14 @@ def keys(ctx: click.Context, form: str, folder: Path) -> None:
     print_text(f"{several(len(files), 'file')} in {folder}: {', '.join(sorted(files))}")
 
 
+def _told(changes: "Sequence[Change]", most: int = 3) -> str:
+    """The first of a commit's changes, and how many more there are."""
+    told = [f"{one.status} {one.path}" for one in changes if one.path.endswith(".yaml")][:most]
+    told = told or [f"{one.status} {one.path}" for one in changes[:most]]
+    more = len(changes) - len(told)
+    return "; ".join(told) + (f"; and {more} more" if more else "")
+
+
 @command.command("log")
 @click.option("-n", "most", type=click.IntRange(min=1), default=20, show_default=True)
 @json_option
@@ -185,7 +204,11 @@ def log(ctx: click.Context, most: int, as_json: bool) -> None:
         print_json(steps)
         return
     rows = [
-        (step.commit[:12], ", ".join(f"{one.status} {one.path}" for one in step.changes[:3]))
+        (step.commit[:12], _told([one for one in step.changes if one.path[0] != "."]))
         for step in reversed(steps)
     ]
     print_table(("commit", "changes"), rows, empty="There is no commit.")
+
+
+command.add_command(upgrade)
+command.add_command(protect)

@@ -1,5 +1,6 @@
 """`medperf validate`: what CI and the pre-commit hook call."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 )
 @click.option("--summary", metavar="FILE", type=click.Path(path_type=Path), help="Write Markdown.")
 @click.option("--proposal", default="", metavar="UID", help="The proposal's name, for the summary.")
+@click.option("--merge", is_flag=True, help="In a workflow of the base: merge it if nobody waits.")
 @json_option
 def command(
     folder: Path,
@@ -35,6 +37,7 @@ def command(
     form: str,
     summary: Path | None,
     proposal: str,
+    merge: bool,
     as_json: bool,
 ) -> int:
     """Check a registry's files, or a proposal: 0 valid, 4 waits for signatures, 1 failed.
@@ -51,6 +54,8 @@ def command(
     """
     from ..registry.checkout import judge_files, review_checkout
 
+    if merge:
+        return _merge(folder, base, head, proposal)
     if base is None:
         if summary is not None:
             raise click.UsageError("--summary is about a proposal: say --base too.")
@@ -85,3 +90,20 @@ def _print(
     print_text(harmless(text))
     for line in annotations(problems, waits_for):
         print_text(line)
+
+
+def _merge(folder: Path, base: str | None, head: str, proposal: str) -> int:
+    """What the merging workflow does; 0 merged, 4 a person has to act, 1 failed."""
+    from ..registry.automerge import merge_if_complete
+
+    if base is None or not (proposal.isascii() and proposal.isdigit()):
+        raise click.UsageError("--merge needs --base, and the number of a pull request.")
+    done = merge_if_complete(folder, base, head, int(proposal), os.environ)
+    if done.commit:
+        print_text(f"Merged {proposal} as {done.commit[:12]}.")
+        return 0
+    asked = f"\nAsked for a review: {', '.join(done.asked)}." if done.asked else ""
+    failed = done.verdict.answer == "failed"
+    text = f"Not merged: {done.reason}{asked}"
+    _print(text, "github", done.verdict.problems if failed else ())
+    return 1 if failed else 4

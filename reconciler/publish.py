@@ -9,6 +9,7 @@ import datetime
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from ..registry.forges import forge_of
 from ..registry.git import Author, Repository
 from ..registry.paths import result_path, result_signature_path
 from ..registry.statements import make_result
@@ -35,11 +36,12 @@ class Ready:
 
 @dataclass(frozen=True)
 class Published:
-    """The branch and the commit that hold the results, and how many of them are new."""
+    """The branch and the commit with the results, how many are new, and where a forge shows it."""
 
     branch: str
     commit: str
     results: int
+    address: str = ""
 
 
 class MainMovedError(ConflictError):
@@ -47,7 +49,11 @@ class MainMovedError(ConflictError):
 
 
 class _NothingNewError(Exception):
-    """Every result stands there already, or the open proposal is full."""
+    """Every result stands there already, or the proposal, `open` at this commit, is full."""
+
+    def __init__(self, head: str | None) -> None:
+        super().__init__()
+        self.open = head
 
 
 def site_branch(by: str) -> str:
@@ -101,7 +107,7 @@ def publish(
         fresh = [item for item in ready if item.path not in there][:room]
         written = len(fresh)
         if not fresh:
-            raise _NothingNewError
+            raise _NothingNewError(head if is_open else None)
         return repository.commit(
             [parent],
             parent,
@@ -112,11 +118,15 @@ def publish(
             date=_midnight(),
         )
 
+    forge = forge_of(repository, url)
     try:
-        commit = repository.write(url, ref, build)
-    except _NothingNewError:
+        commit = repository.write(forge.target(branch), ref, build)
+    except _NothingNewError as error:
+        if error.open is not None:  # a pass that was killed may have shown it to nobody
+            forge.open(branch, head=error.open, title=f"Results of {site.by}")
         return None
-    return Published(branch, commit, written)
+    address = forge.open(branch, head=commit, title=f"Results of {site.by}")
+    return Published(branch, commit, written, address)
 
 
 def _files(fresh: Sequence[Ready], site: Actor, registry: str) -> dict[str, bytes]:

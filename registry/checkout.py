@@ -18,7 +18,7 @@ def judge_files(folder: Path) -> list[Problem]:
 def judge_checkout(folder: Path, base: str, head: str) -> Verdict:
     """The verdict on what `head` proposes to `base`, both any name that Git knows in that clone."""
     with Repository.open(folder) as repository:
-        return validate(repository, _commit(repository, base), _commit(repository, head))
+        return validate(repository, commit_named(repository, base), commit_named(repository, head))
 
 
 def review_checkout(
@@ -26,11 +26,14 @@ def review_checkout(
 ) -> tuple[Verdict, Summary]:
     """The same verdict, and the summary by which a person decides; `proposal`: its name."""
     with Repository.open(folder) as repository:
-        verdict = validate(repository, _commit(repository, base), _commit(repository, head))
+        verdict = validate(
+            repository, commit_named(repository, base), commit_named(repository, head)
+        )
         return verdict, summarize(repository, verdict, proposal=proposal)
 
 
-def _commit(repository: Repository, name: str) -> str:
+def commit_named(repository: Repository, name: str) -> str:
+    """The commit that a clone's people call `name`."""
     found = repository.named(name)
     if found is None:
         raise UsageError(f"This clone has no commit {name!r}: fetch it first, or name another.")

@@ -23,6 +23,7 @@ from . import paths
 from .editing import edit
 from .git import MAIN, Author, Repository
 from .git_process import remote_address
+from .release import ACTION, ACTION_COMMIT
 from .statements import make_approval
 
 if TYPE_CHECKING:
@@ -190,6 +191,7 @@ def schema_files() -> dict[str, bytes]:
 def template_files(values: Mapping[str, str]) -> dict[str, bytes]:
     """The files of registry/templates with each `@WORD@` filled in, by their path in a registry."""
     found: dict[str, bytes] = {}
+    values = {"ACTION": f"{ACTION}@{ACTION_COMMIT}", **values}
     for path, entry in _walk(files(f"{_ROOM}.registry") / "templates", ""):
         text = entry.read_text(encoding="utf-8")
         for word, value in values.items():

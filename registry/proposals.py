@@ -1,9 +1,10 @@
 """Proposals: changes on a branch until somebody merges or closes them (design §4).
 
 A proposal is a branch `proposals/<owner>/<slug>` (a site's results `sites/<owner>/<site>`, an
-approver's who may not push there `approvals/<id>`). People call it by its branch without
-`proposals/`. Nothing here judges: whether a proposal may be merged is decided by `validate`, which
-the caller hands in as `check`, so that it is asked about the very commit that is pushed.
+approver's who may not push there `approvals/<id>`, a fork's `pull/<number>`). People call it by its
+branch without `proposals/`, or by the number that its forge gave it. Nothing here judges: whether a
+proposal may be merged is decided by `validate`, which the caller hands in as `check`, so that it is
+asked about the very commit that is pushed.
 """
 
 import re
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 Check = Callable[[str, str], None]
 _PREFIX = "proposals/"
+_PULL = "pull/"
 _TRIES = 8
 
 
@@ -83,7 +85,7 @@ class Rejected:
 def check_branch(branch: str) -> str:
     """`branch`, if a proposal may be called so; else a UsageError."""
     folder, *names = branch.split("/")
-    length = {"proposals": 2, "sites": 2, "approvals": 1}.get(folder)
+    length = {"proposals": 2, "sites": 2, "approvals": 1, "pull": 1}.get(folder)
     if len(names) != length or not all(is_name(name) for name in names):
         raise UsageError(
             f"{branch!r} is not the branch of a proposal: it is proposals/<owner>/<slug>, "
@@ -109,14 +111,16 @@ def propose(
     signer: "Signer | None",
     date: int | None = None,
     expected_head: str | None = None,
+    onto: str | None = None,
     forge: Forge | None = None,
 ) -> Proposal:
     """The proposal that has these changes, pushed: a new one, or one more commit on an open one.
 
     Asked again for the same changes it does nothing. With `expected_head` a RegistryError if the
-    branch has moved since.
+    branch has moved since. A new branch starts from `onto`, or else from main.
     """
     ref = f"refs/heads/{check_branch(branch)}"
+    forge = forge or forge_of(repo, url)
     main = ""
 
     def build(base: str | None) -> str:
@@ -127,7 +131,9 @@ def propose(
             )
         main = _main(repo, url)
         # A branch that was merged but not deleted starts again from main.
-        parent = main if base is None or repo.is_ancestor(base, main) else base
+        parent = (onto or main) if base is None or repo.is_ancestor(base, main) else base
+        if onto is not None and not repo.is_ancestor(onto, parent):
+            raise RegistryError(f"{branch} is another proposal's: ask its author to delete it.")
         made = repo.commit(
             [parent], parent, changes, message=message, author=author, signer=signer, date=date
         )
@@ -137,9 +143,9 @@ def propose(
             raise UsageError("There is nothing to propose: the registry has all of this already.")
         return parent
 
-    head = repo.write(url, ref, build)
+    head = repo.write(forge.target(branch), ref, build)
     title = message.strip().partition("\n")[0]
-    address = (forge or forge_of(repo, url)).open(branch, head=head, title=title)
+    address = forge.open(branch, head=head, title=title)
     return _proposal(repo, branch, head, main, address)
 
 
@@ -156,20 +162,29 @@ def add_statements(
     """The proposal with these statements on its branch, if it is still the one that was looked at.
 
     A statement is over bytes that somebody has seen, so a branch that moved is looked at anew.
+    Nobody pushes into another's fork: there they go onto a branch `approvals/pull-<number>-<head>`
+    of the registry, which holds that head; merging it closes both.
     """
+    fork = proposal.branch.startswith(_PULL)
     names = sorted(path.rpartition("/")[2] for path in statements)
     title = f"Sign {names[0]}" if len(names) == 1 else f"Sign {len(names)} files"
     return propose(
         repo,
         url,
-        branch=proposal.branch,
+        branch=approvals_branch(proposal) if fork else proposal.branch,
         changes=statements,
         message=f"{title}\n\n" + "".join(f"{name}\n" for name in names),
         author=author,
         signer=signer,
         date=date,
-        expected_head=proposal.head,
+        expected_head=None if fork else proposal.head,
+        onto=proposal.head if fork else None,
     )
+
+
+def approvals_branch(proposal: Proposal) -> str:
+    """Where statements over a fork's proposal, as it is now, are pushed."""
+    return f"approvals/{proposal.branch.replace('/', '-')}-{proposal.head[:12]}"
 
 
 def list_open(repo: Repository, url: str, *, forge: Forge | None = None) -> list[Proposal]:
@@ -179,14 +194,27 @@ def list_open(repo: Repository, url: str, *, forge: Forge | None = None) -> list
     found = [
         _proposal(repo, branch, head, main)
         for branch, head in sorted(heads.items())
-        if _is_branch(branch)
+        if is_branch(branch)
     ]
-    return [proposal for proposal in found if proposal.base != proposal.head]
+    # what was signed stands for what it was made of
+    signed = {one.branch for one in found}
+    return [
+        one
+        for one in found
+        if one.base != one.head
+        and not (one.branch.startswith(_PULL) and approvals_branch(one) in signed)
+    ]
 
 
 def find(repo: Repository, url: str, uid: str, *, forge: Forge | None = None) -> Proposal:
     """The open proposal that `uid` means: its id, its branch, or its slug where only one has it."""
+    forge = forge or forge_of(repo, url)
     known = {proposal.id: proposal for proposal in list_open(repo, url, forge=forge)}
+    uid = forge.named(uid) or uid
+    if uid.startswith(_PULL) and uid not in known:
+        # its newest head is signed already: the statements are on top of it
+        signed = f"approvals/{uid.replace('/', '-')}-"
+        uid = next((one for one in known if one.startswith(signed)), uid)
     return known[resolve(uid.removeprefix(_PREFIX), known, "open proposal")]
 
 
@@ -352,7 +380,8 @@ def _shown(text: str) -> str:
     return "".join(letter if letter.isprintable() or letter == "\n" else "?" for letter in text)
 
 
-def _is_branch(branch: str) -> bool:
+def is_branch(branch: str) -> bool:
+    """Whether a proposal may be called so."""
     try:
         check_branch(branch)
     except UsageError:

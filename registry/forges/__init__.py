@@ -2,11 +2,14 @@
 
 Git alone is the whole truth: a proposal is a branch. A forge shows it to people, may ask them for
 reviews, and carries out the merge and the closing. `local` is the forge where there is none: a bare
-repository at a path, or any Git remote; others stand behind the same protocol.
+repository at a path; `github` speaks GitHub's API; for any other remote (`pushed`) the branch is
+pushed and the page to click on is told.
 """
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
@@ -44,6 +47,14 @@ class Forge(Protocol):
         """What people call this kind of forge."""
         ...
 
+    def target(self, branch: str) -> str:
+        """The address that the caller pushes a branch to: the registry's, or that of a fork."""
+        ...
+
+    def named(self, uid: str) -> str | None:
+        """The branch of the proposal that the forge knows by this number, if it has numbers."""
+        ...
+
     def open(self, branch: str, *, head: str, title: str) -> str:
         """Show a pushed branch as a proposal; where people find it, or nothing."""
         ...
@@ -65,8 +76,22 @@ class Forge(Protocol):
         ...
 
 
-def forge_of(repo: "Repository", url: str) -> Forge:
-    """The forge at an address; where none is known, Git alone is enough."""
-    from .local import LocalForge
+def forge_of(repo: "Repository", url: str, environ: Mapping[str, str] | None = None) -> Forge:
+    """The forge at an address; where none is known, Git alone is enough.
 
-    return LocalForge(repo, url)
+    GitHub is known by its host: github.com, or the one that GH_HOST in `environ` names.
+    """
+    from .addresses import hosted
+
+    where = hosted(url) if not Path(url).exists() else None
+    if where is None:
+        from .local import LocalForge
+
+        return LocalForge(repo, url)
+    from .github import GitHubForge, is_github
+    from .pushed import PushedForge
+
+    surroundings = os.environ if environ is None else environ
+    if is_github(where, surroundings):
+        return GitHubForge(repo, url, where, environ=surroundings)
+    return PushedForge(repo, url, where)

@@ -25,6 +25,14 @@ class LocalForge:
         self._repo = repo
         self._url = url
 
+    def target(self, branch: str) -> str:  # noqa: ARG002
+        """The registry itself."""
+        return self._url
+
+    def named(self, uid: str) -> str | None:  # noqa: ARG002
+        """Nothing: branches have no numbers."""
+        return None
+
     def open(self, branch: str, *, head: str, title: str) -> str:  # noqa: ARG002
         """Nothing to do: the branch is the proposal."""
         return ""

@@ -79,8 +79,10 @@ def test_a_registry_is_made_where_nothing_was(tmp_path: Path, alice: FileSigner)
         assert statement.digest == load(files[path], file=path).digest
     others = {path for path in files if paths.classify(path).kind == "other"}
     assert {path for path in others if not path.startswith("schemas/")} == {
-        ".github/requirements.txt",
         ".github/workflows/medperf.yml",
+        ".github/workflows/medperf-merge.yml",
+        ".github/workflows/medperf-schemas.yml",
+        ".github/workflows/medperf-verify.yml",
         "CODEOWNERS",
         "README.md",
     }
@@ -163,10 +165,11 @@ def test_a_login_at_the_forge_makes_the_admin_a_reviewer(tmp_path: Path, alice: 
 
 def test_the_workflow_has_the_two_checks_and_the_least_rights() -> None:
     found = template_files({"VERSION": __version__})
-    assert found[".github/requirements.txt"].decode().endswith(f"medperf=={__version__}\n")
     text = found[".github/workflows/medperf.yml"].decode()
     flow = yaml.safe_load(text)
-    assert flow["permissions"] == {"contents": "read"}
+    assert flow["permissions"] == {}
+    rights = [job["permissions"] for job in flow["jobs"].values()]
+    assert rights == [{"contents": "read"}, {}]
     assert [job["name"] for job in flow["jobs"].values()] == [
         "medperf / valid",
         "medperf / approved",
