@@ -232,9 +232,10 @@ def revoke_association(
 ) -> Merged:
     """Revokes an association with the caller's statement, and merges that at once."""
     ref = view.benchmark(benchmark).ref
+    known = [classify(state.path).component for state in view.associations_of(ref, side)]
+    component = resolve(component, known, f"{side[:-1]} associated with {ref}")
     state = view.association(ref, side, component)
-    if state is None:
-        raise UsageError(f"{component} is not associated with {ref}.")
+    assert state is not None  # noqa: S101  (it is one of those above)
     if state.state == "revoked":
         raise UsageError(f"The association of {component} is revoked already.")
     at = state.item.manifest.spec.round

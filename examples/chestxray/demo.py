@@ -253,7 +253,6 @@ class Demo:
         self.hospital.types("result release --all -y", see="all")
         tell("\nThe next pass publishes what is released: as a commit that the site's key signs.")
         self.hospital.types("reconcile")
-        self.committee.types("proposal ls")
         self.committee.types("proposal merge sites/hospital/ward -y")
 
     def verify(self) -> None:
@@ -264,9 +263,7 @@ class Demo:
         self.committee.types("registry keys --format allowed-signers -o keys")
         shell(self.folder, "git clone --quiet registry.git clone")
         results = sorted((self.folder / "clone/results").rglob("*.yaml"))
-        for path in results:
-            file = path.relative_to(self.folder)
-            self.committee.types(f"result verify {file}")
+        self.committee.types(f"result verify {results[-1].relative_to(self.folder)}")
         if shutil.which("cosign") is None:
             tell("\n(cosign is not on this machine: where it is, it verifies the results too.)")
         for path in results if shutil.which("cosign") else ():

@@ -1,0 +1,176 @@
+"""Cubes, benchmarks, datasets and associations: proposed, reviewed, approved, revoked."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from medperf.cli.app import run
+
+from ..reconciler.world import METRICS, PROGRAM, TASKS, pack, raw_data
+from .conftest import Desks
+
+
+@pytest.fixture
+def cube(desks: Desks, tmp_path: Path) -> tuple[str, ...]:
+    """The options of a model's files, as a person has them beside each other."""
+    desks.world.set("modeler", f"policy.files=[{json.dumps(str(tmp_path))}, {_assets(desks)}]")
+    desks.world.set("committee", f"policy.files=[{json.dumps(str(tmp_path))}, {_assets(desks)}]")
+    desks.world.set("hospital", f"policy.files=[{json.dumps(str(tmp_path))}, {_assets(desks)}]")
+    (tmp_path / "mlcube.yaml").write_text(f"name: toy\ntasks:\n{TASKS['model']}")
+    (tmp_path / "parameters.yaml").write_text("{}\n")
+    pack(tmp_path / "cube.tar.gz", {"main.py": PROGRAM.encode()})
+    return (
+        "--mlcube-file", "mlcube.yaml", "--parameters-file", "parameters.yaml",
+        "--image-file", "sandbox=cube.tar.gz", "--sandbox-command", "python3 main.py",
+    )  # fmt: skip
+
+
+def _assets(desks: Desks) -> str:
+    return json.dumps(str(desks.world.assets))
+
+
+def test_a_model_goes_from_its_files_to_an_approved_association(
+    desks: Desks, cube: tuple[str, ...]
+) -> None:
+    asked = desks.modeler("mlcube", "submit", "--name", "mine", *cube)
+    assert asked.code == 2
+    assert "cubes/modeler/mine.yaml" in asked.err
+    assert desks.world.url in asked.err
+    assert desks.modeler("proposal", "ls", "--json").json == []
+
+    submitted = desks.modeler("mlcube", "submit", "--name", "mine", *cube, "-y")
+    assert submitted.code == 0, submitted.err
+    assert "medperf proposal merge modeler/cube-mine" in submitted.out
+    assert "cube-mine" in desks.committee("proposal", "ls").out
+    seen = desks.committee("proposal", "view", "modeler/cube-mine")
+    assert "The rules say: valid" in seen.out
+    assert desks.committee("proposal", "view", "cube-mine", "--json").code in (0, 2)
+    assert desks.modeler("proposal", "merge", "modeler/cube-mine", "-y").code == 0
+    assert "modeler/mine" in desks.modeler("mlcube", "ls", "--mine").out
+    assert desks.modeler("mlcube", "view", "mine", "--json").json["manifest"]["spec"]["role"] == (
+        "model"
+    )
+
+    associated = desks.modeler("mlcube", "associate", "--benchmark=toy", "--model_uid=mine", "-y")
+    assert associated.code == 0, associated.err
+    assert "Compatibility test passed" in associated.err
+    pending = desks.committee("association", "ls", "--pending", "--benchmark", "toy", "--json").json
+    assert [one["component"] for one in pending] == ["modeler/mine"]
+    words = ("--benchmark", "toy", "--model_uid", "mine")
+    asked = desks.committee("association", "approve", *words)
+    assert asked.code == 2
+    assert "committee/alice would sign" in asked.err
+    approved = desks.committee("association", "approve", *words, "-y")
+    assert approved.code == 0, approved.err
+    assert "mine takes part in toy" in approved.out
+    assert "modeler/mine" in desks.hospital("plan").out
+
+    again = desks.modeler("mlcube", "associate", "--benchmark=toy", "--model_uid=mine", "-y")
+    assert again.code == 2
+    assert "already" in again.err
+
+    revoked = desks.committee("association", "revoke", *words, "--reason", "wrong weights", "-y")
+    assert revoked.code == 0, revoked.err
+    assert "wrong weights" in desks.hospital("plan").said or "revoked" in desks.hospital("plan").out
+    assert "revoked" in desks.modeler("association", "ls", "--revoked").out
+
+
+def test_a_proposal_can_be_rejected_or_closed(desks: Desks, cube: tuple[str, ...]) -> None:
+    assert desks.modeler("mlcube", "submit", "--name", "mine", *cube, "-y").code == 0
+    asked = desks.modeler("proposal", "close", "modeler/cube-mine")
+    assert asked.code == 2
+    closed = desks.modeler("proposal", "close", "modeler/cube-mine", "--reason", "no", "-y")
+    assert closed.out == "Closed modeler/cube-mine.\n"
+    assert desks.modeler("proposal", "merge", "modeler/cube-mine", "-y").code == 2
+    assert desks.modeler("mlcube", "submit", "--name", "mine", *cube, "-y").code == 0
+    assert desks.modeler("proposal", "merge", "modeler/cube-mine", "-y").code == 0
+    assert (
+        desks.modeler("mlcube", "associate", "--benchmark=toy", "--model_uid=mine", "-y").code == 0
+    )
+    words = ("--benchmark", "toy", "--model_uid", "mine")
+    rejected = desks.committee("association", "reject", *words, "--reason", "too slow", "-y")
+    assert rejected.code == 0, rejected.err
+    assert desks.committee("proposal", "ls", "--json").json == []
+
+
+def test_sides_of_an_association_are_named_one_at_a_time(desks: Desks) -> None:
+    for words in ((), ("--model_uid", "a", "--data_uid", "b")):
+        answer = desks.committee("association", "approve", "--benchmark", "toy", *words)
+        assert answer.code == 2
+        assert "either --model_uid or --data_uid" in answer.err
+
+
+def test_a_dataset_is_prepared_submitted_and_associated(desks: Desks, tmp_path: Path) -> None:
+    raw = raw_data(tmp_path / "more", cases=12)
+    words = ("--name", "second", "--location", "Ulm", "--benchmark", "toy")
+    data = ("--data_path", str(raw / "data"), "--labels_path", str(raw / "labels.csv"))
+    created = desks.hospital("dataset", "create", *words, *data)
+    assert created.code == 0, created.err
+    assert "Its uid is" in created.out
+    local = desks.hospital("dataset", "ls", "--local", "--json").json
+    assert {one["name"] for one in local} == {"chest", "second"}
+    asked = desks.hospital("dataset", "submit", "--data_uid", "second")
+    assert asked.code == 2
+    assert "commitment" in asked.err
+    assert str(tmp_path) not in asked.err.replace(desks.world.url, "")
+    assert desks.hospital("dataset", "submit", "--data_uid", "second", "-y").code == 0
+    assert desks.hospital("proposal", "merge", "hospital/dataset-second", "-y").code == 0
+    assert "cases 12" in desks.committee("dataset", "ls").said
+    assert "hospital/second" in desks.hospital("dataset", "ls", "--mine").out
+    assert desks.hospital("dataset", "view", "second", "--json").json["path"]
+    associate = ("dataset", "associate", "--benchmark_uid", "toy", "--data_uid", "second", "-y")
+    associated = desks.hospital(*associate)
+    assert associated.code == 0, associated.err
+    approve = ("association", "approve", "--benchmark", "toy", "--data_uid", "hospital/second")
+    assert desks.committee(*approve, "-y").code == 0
+    assert "hospital/second" in desks.hospital("plan").said.replace(" ", "")
+
+
+def test_a_benchmark_is_tried_before_it_is_proposed(desks: Desks, tmp_path: Path) -> None:
+    (tmp_path / "metrics.yaml").write_bytes(METRICS)
+    view = desks.world.committee.view()
+    demo = view.benchmark("committee/toy").manifest.spec.demo_dataset.url.removeprefix("file://")
+    spec = view.benchmark("committee/toy").manifest.spec
+    words = (
+        "benchmark", "submit", "--name", "second", "--demo-url", demo, "--metrics", "metrics.yaml",
+        "--data-preparation-mlcube", spec.preparator.ref, "--reference_model_mlcube",
+        spec.reference_model.ref, "--evaluator-mlcube", spec.evaluator.ref,
+    )  # fmt: skip
+    submitted = desks.committee(*words, "-y")
+    assert submitted.code == 0, submitted.err
+    assert desks.committee("proposal", "merge", "committee/benchmark-second", "-y").code == 0
+    listed = desks.modeler("benchmark", "ls")
+    assert "committee/second" in listed.out
+    assert len(desks.modeler("benchmark", "ls", "--json").json) == 2
+    assert desks.modeler("benchmark", "ls", "--mine").out == ""
+    shown = desks.modeler("benchmark", "view", "second")
+    assert "kind: Settings" in shown.out
+    assert desks.modeler("benchmark", "view", "second", "--json").json["manifest"]
+    tested = desks.modeler("test", "run", "--benchmark", "second", "--json")
+    assert tested.json["outcome"] == "passed"
+
+
+@pytest.mark.parametrize("kind", ["mlcube", "dataset", "benchmark", "owner"])
+def test_unknown_names_and_numbers_are_answered_with_the_nearest(desks: Desks, kind: str) -> None:
+    wrong = {"mlcube": "reff", "dataset": "chset", "benchmark": "toi", "owner": "hospitl"}[kind]
+    answer = desks.hospital(kind, "view", wrong)
+    assert answer.code == 2
+    assert "id you mean" in answer.err
+    assert desks.hospital(kind, "view", "12").code == 2
+
+
+@pytest.mark.parametrize("kind", ["mlcube", "dataset", "benchmark", "owner", "proposal", "result"])
+def test_every_listing_is_json_alone(desks: Desks, kind: str) -> None:
+    assert isinstance(desks.hospital(kind, "ls", "--json").json, list)
+
+
+def test_strangers_words_do_not_act_on_a_terminal(desks: Desks) -> None:
+    place = desks.world.modeler
+    proposal = place.propose("x", {"README.md": b"x"}, "Title \x1b]0;owned\x07 of a stranger")
+    assert run(["--help"]) == 0
+    for words in (("proposal", "ls"), ("proposal", "view", proposal.id)):
+        answer = desks.committee(*words)
+        assert "\x1b" not in answer.out + answer.err
+        assert "\x07" not in answer.out + answer.err
+        assert "owned" in answer.out
