@@ -5,6 +5,7 @@ import click
 from .desk import ask_to_send, json_option, workplace, yes_option
 from .groups import NearGroup
 from .output import print_json, print_table, print_text
+from .owner_keys import add_key, retire_key
 
 
 @click.group("owner", cls=NearGroup)
@@ -15,6 +16,10 @@ def command() -> None:
     Example:
       medperf owner join
     """
+
+
+for _one in (add_key, retire_key):
+    command.add_command(_one)
 
 
 @command.command("join")

@@ -9,6 +9,7 @@ import click
 from .desk import ask_new_passphrase, ask_passphrase, home, json_option, workplace, yes_option
 from .groups import NearGroup
 from .output import confirm, print_json, print_text, say, several
+from .registry_trust import change, checkpoint, compare
 from .upkeep import protect, upgrade
 from .registry_trust import change, checkpoint, compare
 

@@ -28,10 +28,15 @@ def command(ctx: click.Context, as_json: bool, offline: bool) -> None:
     print_text(
         f"profile   {now.profile}\n"
         f"registry  {now.url} at {now.commit[:12]}\n"
+        f"view      {now.freshness}\n"
         f"acts for  {', '.join(now.identities)}\n"
         f"engine    {now.engine}\n"
         f"datasets  {', '.join(now.datasets) or 'none'}\n"
     )
     print_plan(now.plan)
+    for one in now.told:
+        most = f" of {one.most}" if one.most is not None else ""
+        whom = f"models of {one.reader[:-2]}" if one.reader.endswith("/*") else one.reader
+        print_text(f"left      {one.results}{most} results of {one.dataset} to {whom}")
     for note in now.notes:
         print_text(f"ignored: {note}")

@@ -85,7 +85,9 @@ class Policy(Part):
     sandbox_foreign: bool = False
     files: Many[str] = ()
     hosts: Many[str] = ()
-    max_age: Span = "24h"
+    results_per_benchmark: Annotated[int, Field(ge=1)] | None = None
+    results_per_model_owner: Annotated[int, Field(ge=1)] | None = None
+    max_age: Span | None = None
     require: Many[Literal["memory", "processes", "cpus", "output_bytes", "output_files"]] = ()
 
 

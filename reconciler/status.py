@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from .freshness import freshness
+from .holding import Told, told
 from .observe import look
 from .plan import Plan
 from .workplace import Workplace
@@ -19,6 +21,8 @@ class Status:
     datasets: tuple[str, ...]
     plan: Plan
     notes: tuple[str, ...]
+    freshness: str = ""
+    told: tuple[Told, ...] = ()
 
 
 def status(place: Workplace, *, fetch: bool = True) -> Status:
@@ -35,4 +39,6 @@ def status(place: Workplace, *, fetch: bool = True) -> Status:
         datasets=tuple(f"{one.record.name} ({one.uid})" for one in place.datasets.prepared()),
         plan=plan,
         notes=tuple(str(note) for note in view.notes),
+        freshness=freshness(place, view).sentence,
+        told=told(plan, place.profile.policy),
     )

@@ -27,6 +27,7 @@ from ..runner.workshop import Workshop
 from ..schemas.errors import RegistryError, UsageError
 from ..schemas.manifests import Cube
 from .datasets import LocalDatasets
+from .freshness import fetch_checkpoint, reached
 from .policy import check_cube
 from .records import Runs
 from .settings import Home, Identity, Profile
@@ -104,6 +105,7 @@ class Workplace:
         self.repository.fetch(
             self.url, [f"+refs/heads/main:{MAIN}", f"+refs/heads/{own}:{ORIGIN}{own}"]
         )
+        reached(self)
 
     def view(self, *, fetch: bool = True) -> View:
         """The registry as this profile believes it, verified from its pinned root.
@@ -117,13 +119,17 @@ class Workplace:
             raise RegistryError(f"{self.url} has no branch main: is it a MedPerf registry?")
         marker = self.storage / "verified"
         verified = marker.read_text().strip() if marker.exists() else None
-        if self._view is None or self._view.tip != tip:
+        # another process may have verified more since: then even a known tip is asked about again
+        if self._view is None or self._view.tip != tip or verified not in (None, tip):
             self._view = open_view(self.repository, tip, pinned=self.pinned, verified=verified)
         view = self._view
-        if tip != verified:
+        now = marker.read_text().strip() if marker.exists() else None
+        if tip != now and (now is None or now in view.ledger.index_of):  # never backwards
             beside = marker.with_name(f"verified.{os.getpid()}.tmp")
             beside.write_text(tip + "\n")
             beside.replace(marker)
+        if fetch:
+            fetch_checkpoint(self, view)
         return view
 
     @property

@@ -1,0 +1,163 @@
+"""Why a run is where it is: what the registry still lacks, from whom, and what this site adds.
+
+For a data owner: each run of his datasets. For a model owner or a committee: the same pairs as far
+as the registry tells, since what another site's policy says is that site's own.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from ..registry.view import AssociationState, ResultState, View
+from ..schemas.errors import UsageError
+from ..schemas.names import nearest
+from .freshness import freshness
+from .plan import PlannedRun, State
+from .suspending import suspended
+from .workplace import Workplace
+
+
+@dataclass(frozen=True)
+class Explained:
+    """One pair: where it is, what is missing (a sentence each), and all that was looked at."""
+
+    benchmark: str
+    dataset: str
+    model: str
+    state: str
+    missing: tuple[str, ...]
+    registry: tuple[str, ...]
+    site: tuple[str, ...] = ()
+
+
+def explain(
+    place: Workplace, view: View, runs: Sequence[PlannedRun], uid: str | None = None
+) -> list[Explained]:
+    """The runs of this site that `uid` means, then other sites' pairs with this owner's models."""
+    found = [_of_run(place, view, run) for run in runs]
+    found += _elsewhere(place, view)
+    if uid is None:
+        return found
+    named = [run for run in runs if _means(uid, run)]
+    chosen = [_of_run(place, view, run) for run in named]
+    chosen += [
+        one
+        for one in found[len(runs) :]
+        if uid in (one.model, one.dataset, one.model.rpartition("/")[2])
+    ]
+    if chosen:
+        return chosen
+    names = [run.pair.local_name for run in runs] + [one.model for one in found]
+    close = nearest(uid, sorted(set(names)))
+    hint = f" Did you mean {' or '.join(close)}?" if close else ""
+    raise UsageError(f"There is no run, model or dataset {uid!r} here.{hint}")
+
+
+def _means(uid: str, run: PlannedRun) -> bool:
+    pair = run.pair
+    refs = (pair.model, pair.dataset, pair.benchmark)
+    names = (pair.local_name, *refs, *(ref.rpartition("/")[2] for ref in refs))
+    return uid in names or (len(uid) >= 6 and pair.key.startswith(uid))
+
+
+def _of_run(place: Workplace, view: View, run: PlannedRun) -> Explained:
+    pair = run.pair
+    registry, missing = _registry(view, pair.benchmark, pair.dataset, pair.model)
+    if run.state is State.PUBLISHED:
+        missing = []
+    elif not missing and run.explanation and run.state is not State.DUE:
+        missing = [run.explanation]
+    reason = f" ({run.reason})" if run.reason else ""
+    return Explained(
+        pair.benchmark,
+        pair.dataset,
+        pair.model,
+        f"{run.state}{reason}",
+        tuple(missing),
+        tuple(registry),
+        tuple(_site(place, view)),
+    )
+
+
+def _elsewhere(place: Workplace, view: View) -> Iterator[Explained]:
+    """Pairs of other owners' datasets with models of this owner, as the registry tells them."""
+    for ref in sorted(view.benchmarks):
+        for model in view.associations_of(ref, "models"):
+            if not model.component.startswith(f"{place.owner}/"):
+                continue
+            datasets = [
+                one.component
+                for one in view.associations_of(ref, "datasets")
+                if not one.component.startswith(f"{place.owner}/")
+            ]
+            published = {view.result_item(one.path).place.dataset: one for one in _of(view, model)}
+            for dataset in datasets:
+                registry, missing = _registry(view, ref, dataset, model.component)
+                result = published.get(dataset)
+                state = f"published ({result.answer})" if result else "blocked"
+                if not result and not missing:
+                    state = f"asked of {dataset.partition('/')[0]}"
+                yield Explained(
+                    ref,
+                    dataset,
+                    model.component,
+                    state,
+                    () if result else tuple(missing),
+                    tuple(registry),
+                )
+            if not datasets:
+                text = f"Nobody's dataset takes part in {ref} yet."
+                yield Explained(ref, "-", model.component, "blocked", (text,), (_line(model),))
+
+
+def _of(view: View, model: AssociationState) -> Iterator[ResultState]:
+    for one in view.results_of(model.benchmark):
+        if view.result_item(one.path).place.model == model.component:
+            yield one
+
+
+def _registry(view: View, benchmark: str, dataset: str, model: str) -> tuple[list[str], list[str]]:
+    """What the registry says of a pair, and of that what is missing, a sentence each."""
+    settings = view.benchmark_settings(benchmark)
+    said = [f"benchmark {benchmark} is {'active' if settings.active else 'not active'}"]
+    missing = [] if settings.active else [f"A member of the committee of {benchmark} activates it."]
+    for part, component in (("datasets", dataset), ("models", model)):
+        state = view.association(benchmark, "models" if part == "models" else "datasets", component)
+        if state is None:
+            missing.append(f"{component} is not associated with {benchmark}.")
+            continue
+        said.append(_line(state))
+        if state.state == "pending":
+            option = "--model_uid" if part == "models" else "--data_uid"
+            missing += [f"{component} waits for {one}." for one in state.missing]
+            missing.append(
+                f"They sign with: medperf association approve --benchmark {benchmark} "
+                f"{option} {component}"
+            )
+        elif state.state != "approved":
+            missing.append(f"The association of {component} is {state.sentence}.")
+    return said, missing
+
+
+def _line(state: AssociationState) -> str:
+    signed = f"; signed by {', '.join(state.signed)}" if state.signed else ""
+    return f"{state.component}: {state.sentence}{signed} (round {state.item.manifest.spec.round})"
+
+
+def _site(place: Workplace, view: View) -> Iterator[str]:
+    """What this site's own settings add to what the registry approves."""
+    policy, limits = place.profile.policy, place.profile.limits
+    yield f"engine {place.profile.engine}, {limits.memory} of memory (engine, limits.memory)"
+    if policy.consent == "cube":
+        yield "each run needs 'medperf approve-run' (policy.consent: cube)"
+    if policy.release == "manual":
+        yield "a person releases each result (policy.release: manual)"
+    elif policy.release == "automatic":
+        yield "results leave without a person (policy.release: automatic)"
+    else:
+        yield f"results leave without a person for {', '.join(policy.release)} (policy.release)"
+    yield f"fewer than {policy.k} cases are suppressed (policy.k)"
+    yield f"at most {policy.bits_per_run} bits leave a run (policy.bitsPerRun)"
+    yield f"the view of the registry: {freshness(place, view).sentence}"
+    rest = suspended(place)
+    if rest is not None:
+        yield f"suspended: {rest}"
