@@ -11,7 +11,6 @@ from .groups import NearGroup
 from .output import confirm, print_json, print_text, say, several
 from .registry_trust import change, checkpoint, compare
 from .upkeep import protect, upgrade
-from .registry_trust import change, checkpoint, compare
 
 if TYPE_CHECKING:
     from ..registry.git import Change
