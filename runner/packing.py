@@ -4,12 +4,15 @@ Nothing is uploaded. A large file has an address already, or `--host DIR` lays a
 name that the address will have, and the person uploads that folder.
 """
 
+import re
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 from urllib.parse import quote
+
+from pydantic import ValidationError
 
 from ..schemas.digests import file_digest
 from ..schemas.errors import CubeError, UsageError
@@ -28,6 +31,7 @@ from .cubes import check_role, read_cube
 from .docker_pins import pinned
 
 Role = Literal["preparator", "model", "evaluator"]
+Files = dict[Literal["mlcube.yaml", "container_config.yaml", "parameters.yaml"], str]
 ENGINES = ("docker", "singularity", "sandbox")
 PLATFORM = "linux/amd64"
 
@@ -92,6 +96,8 @@ def image_for(
     if "@sha256:" in rest and "://" not in rest:
         if engine != "docker":
             raise UsageError(f"{where}: an image by digest is for the docker engine.")
+        if re.fullmatch(r"[^@\s]+@sha256:[0-9a-f]{64}", rest) is None:
+            raise UsageError(f"{where}: a digest is sha256: and 64 hex digits, after the name.")
         return Image(engine="docker", image=rest, platform=platform)
     if engine == "docker" and _is_tag(rest):
         return Image(engine="docker", image=pinned(rest), platform=platform)
@@ -144,37 +150,42 @@ def cube_manifest(parts: CubeParts) -> Cube:
     """The manifest of a cube; its tasks are read, so that it can be run as its role."""
     text = _small(parts.cube_file)
     config = "container_type:" in text
-    name: Literal["mlcube.yaml", "container_config.yaml"] = (
-        "container_config.yaml" if config else "mlcube.yaml"
-    )
-    files: dict[Literal["mlcube.yaml", "container_config.yaml", "parameters.yaml"], str]
-    files = {name: text}
+    files: Files = {"container_config.yaml" if config else "mlcube.yaml": text}
     if parts.parameters_file is not None:
         files["parameters.yaml"] = _small(parts.parameters_file)
-    draft = Cube(
-        api_version=API_VERSION,
-        kind="Cube",
-        metadata=LabelledMetadata(
-            name=parts.name,
-            owner=parts.owner,
-            description=parts.description,
-            labels=parts.labels or None,
-        ),
-        spec=CubeSpec(
-            role=parts.role or "model",
-            format="container-config" if config else "mlcube",
-            files=files,
-            images=parts.images,
-            additional_files=parts.additional_files,
-            statistics=parts.statistics,
-            resources=parts.resources,
-            replaces=parts.replaces,
-        ),
-    )
+    draft = _draft(parts, files)
     tasks = read_cube(draft)
     role = parts.role or _role_of(set(tasks.tasks))
     check_role(tasks, role)
     return draft.model_copy(update={"spec": draft.spec.model_copy(update={"role": role})})
+
+
+def _draft(parts: CubeParts, files: Files) -> Cube:
+    """The manifest as handed in, with the role of a model where none is said."""
+    try:
+        return Cube(
+            api_version=API_VERSION,
+            kind="Cube",
+            metadata=LabelledMetadata(
+                name=parts.name,
+                owner=parts.owner,
+                description=parts.description,
+                labels=parts.labels or None,
+            ),
+            spec=CubeSpec(
+                role=parts.role or "model",
+                format="container-config" if "container_config.yaml" in files else "mlcube",
+                files=files,
+                images=parts.images,
+                additional_files=parts.additional_files,
+                statistics=parts.statistics,
+                resources=parts.resources,
+                replaces=parts.replaces,
+            ),
+        )
+    except ValidationError as error:
+        lines = (f"{'.'.join(map(str, e['loc']))}: {e['msg']}." for e in error.errors())
+        raise UsageError("The cube cannot be described like this: " + " ".join(lines)) from error
 
 
 def _role_of(tasks: set[str]) -> Role:

@@ -1,4 +1,4 @@
-"""A disk that is full while a pass runs: said clearly, nothing lost, finished once there is room."""
+"""A disk that is full while a pass runs: said clearly, nothing lost, finished with more room."""
 
 import os
 import shutil

@@ -14,7 +14,7 @@ import pytest
 
 from medperf.reconciler.results import awaiting, decide
 
-from ..reconciler.world import MEDPERF, World
+from ..reconciler.world import MEDPERF, Template, World, docker_images, singularity_images
 
 
 class Pass:
@@ -34,9 +34,9 @@ class Pass:
     def wait_for_task(self, name: str, seconds: float = 60) -> None:
         """Returns when the program of a cube runs below the pass."""
         until(
-            lambda: any("main.py" in words and name in words for _, words in self.family()),
+            lambda: any(f"main.py {name}" in words for _, words in processes().values()),
             seconds,
-            f"{name} runs",
+            f"{name} runs; {self.log.read_text()}",
         )
 
     def family(self) -> set[tuple[int, str]]:
@@ -103,6 +103,7 @@ def finish(world: World) -> None:
     assert len(world.results()) == len(world.states())
     assert world.hospital.view().notes == ()
     assert list((world.hospital.storage / "runs").glob("*/work/*")) == []
+    assert world.hospital.engine.clean(world.hospital.label_prefix) == []
 
 
 @pytest.mark.parametrize(
@@ -225,3 +226,56 @@ def test_a_restored_copy_of_a_machine_publishes_nothing_twice(world: World) -> N
         assert first.process.wait(60) == 0, first.log.read_text()
         assert second.process.wait(60) == 0, second.log.read_text()
     finish(world)
+
+
+ENGINES = [
+    pytest.param(docker_images, id="docker", marks=pytest.mark.docker),
+    pytest.param(
+        singularity_images,
+        id="singularity",
+        marks=[pytest.mark.singularity, pytest.mark.docker],  # the image comes from docker
+    ),
+]
+
+
+@pytest.fixture(scope="module", params=ENGINES)
+def other_template(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Template:
+    return Template(tmp_path_factory.mktemp("other"), request.param)
+
+
+@pytest.fixture
+def other(other_template: Template, tmp_path: Path) -> Iterator[World]:
+    """The toy world on another engine."""
+    made = World(other_template, tmp_path / "world")
+    yield made
+    made.close()
+
+
+@pytest.mark.parametrize(
+    ("step", "number"),
+    [("infer", signal.SIGKILL), ("infer", signal.SIGINT), ("evaluate", signal.SIGKILL)],
+)
+def test_with_other_engines_a_killed_pass_is_finished_too(
+    other: World, step: str, number: signal.Signals
+) -> None:
+    model = other.add_model("slow", {step: ["sleep", 4]})
+    under_way = Pass(other, "--model", model)
+    under_way.wait_for_task(step)
+    below = under_way.kill(number)
+    check_gone(below)
+    if number == signal.SIGINT:
+        assert other.hospital.engine.clean(other.hospital.label_prefix) == []
+    finish(other)
+
+
+def test_with_other_engines_a_pass_killed_while_publishing_publishes_once(other: World) -> None:
+    ready_to_publish(other)
+    with gate(other) as closed:
+        under_way = Pass(other)
+        until((other.folder / "waiting").exists, 60, "the push is at the gate")
+        below = under_way.kill(signal.SIGKILL)
+        closed.unlink()
+        check_gone(below)
+    finish(other)

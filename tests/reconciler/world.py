@@ -48,6 +48,7 @@ from medperf.reconciler.workplace import MAIN, Workplace
 from medperf.registry import paths
 from medperf.registry.git import Author
 from medperf.registry.view import View
+from medperf.runner.engines.rootfs import python_tar
 from medperf.schemas.digests import digest, file_digest
 from medperf.schemas.manifests import Asset
 
@@ -173,6 +174,42 @@ def sandbox_images(folder: Path) -> Images:
             },
         ),
     )
+
+
+def docker_images(folder: Path) -> Images:
+    """The toy program in a Docker archive: this machine's Python, nothing from a registry."""
+    archive = {"archive": pinned(_docker_archive(folder)), "platform": "linux/amd64"}
+    return Images("docker", ({"engine": "docker", **archive},))
+
+
+def singularity_images(folder: Path) -> Images:
+    """The same as a SIF file, built from the Docker archive."""
+    sif, tar = folder / "cube.sif", _docker_archive(folder)
+    fast = ["--mksquashfs-args", "-comp zstd -Xcompression-level 3"]
+    subprocess.run(
+        ["apptainer", "build", *fast, str(sif), f"docker-archive:{tar}"],
+        check=True,
+        capture_output=True,
+    )
+    return Images("singularity", ({"engine": "singularity", "archive": pinned(sif)},))
+
+
+def _docker_archive(folder: Path) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    root, saved = folder / "root.tar", folder / "cube.tar"
+    shutil.copyfile(python_tar(folder), root)
+    with tarfile.open(root, "a") as tar:
+        entry = tarfile.TarInfo("main.py")
+        entry.size, entry.mode = len(PROGRAM.encode()), 0o644
+        tar.addfile(entry, io.BytesIO(PROGRAM.encode()))
+    entrypoint = json.dumps([str(Path(sys.executable).resolve()), "/main.py"])
+    name = f"medperf-test/{digest(str(folder).encode())[7:19]}:1"
+    change = ["--change", f"ENTRYPOINT {entrypoint}"]
+    subprocess.run(["docker", "import", *change, str(root), name], check=True, capture_output=True)
+    subprocess.run(["docker", "save", "-o", str(saved), name], check=True)
+    subprocess.run(["docker", "rmi", name], check=True, capture_output=True)
+    saved.chmod(0o644)
+    return saved
 
 
 def pack(file: Path, contents: Mapping[str, bytes]) -> Path:
