@@ -4,6 +4,7 @@ from typing import Any, Literal
 
 import click
 
+from .benchmark_settings import priority
 from .desk import json_option, workplace, yes_option
 from .groups import NearGroup
 from .output import confirm, print_json, print_table, print_text, say
@@ -18,6 +19,9 @@ def command() -> None:
     Example:
       medperf association approve --benchmark chestxray --model_uid resnet
     """
+
+
+command.add_command(priority)
 
 
 def _parts(function: Any) -> Any:
@@ -76,16 +80,25 @@ def approve(
     Example:
       medperf association approve --benchmark chestxray --data_uid hospital/chest
     """
-    from ..reconciler.reviewing import review_association, sign_and_merge
+    from ..reconciler.approving import approve_association
+    from ..reconciler.reviewing import Review
 
     side, component = _side(model_uid, data_uid)
     with workplace(ctx) as place:
-        view = place.view()
-        seen = review_association(place, view, benchmark=benchmark, side=side, component=component)
-        print_review(seen, err=True)
-        say(f"It goes to {place.url}, for all who can read that, for ever.")
-        confirm("Sign and merge it?", yes=yes)
-        done = sign_and_merge(place, view, seen)
+
+        def agree(seen: Review) -> None:
+            print_review(seen, err=True)
+            say(f"It goes to {place.url}, for all who can read that, for ever.")
+            confirm("Sign and merge it?", yes=yes)
+
+        done = approve_association(
+            place,
+            place.view(),
+            benchmark=benchmark,
+            side=side,
+            component=component,
+            agree=agree,
+        )
     print_text(f"Approved: {component} takes part in {benchmark} (merged as {done.commit[:12]}).")
 
 

@@ -5,8 +5,10 @@ from pathlib import Path
 import click
 
 from .benchmark_run import run
+from .benchmark_settings import settings as settings_command
 from .desk import ask_to_send, json_option, workplace, yes_option
 from .groups import NearGroup
+from .inviting import invite
 from .objects import show
 from .output import print_json, print_table, print_text, say
 from .trial import print_report
@@ -22,7 +24,7 @@ def command() -> None:
     """
 
 
-for _one in (run,):
+for _one in (run, invite, settings_command):
     command.add_command(_one)
 
 

@@ -1,10 +1,16 @@
-"""`medperf dataset pack-demo`: files that carry data from one place to another."""
+"""`medperf dataset pack-demo|export|import|check`: data as files, moved and compared."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from .output import print_text
+from .desk import json_option, workplace
+from .output import plain, print_json, print_text
+
+if TYPE_CHECKING:
+    from ..reconciler.auditing import Audit
+    from ..reconciler.describing import Described
 
 
 @click.command("pack-demo")
@@ -35,3 +41,109 @@ def pack_demo(data_path: Path, labels_path: Path, metadata_path: Path | None, ou
         f"{packed.path}: {packed.digest}, {packed.size} bytes.\n"
         "Upload it, and give its address: medperf benchmark submit --demo-url https://…"
     )
+
+
+@click.command("export")
+@click.option("--data_uid", required=True, help="The dataset's uid or name.")
+@click.option(
+    "--output", required=True, type=click.Path(path_type=Path), help="A new file: a tar archive."
+)
+@click.pass_context
+def export(ctx: click.Context, data_uid: str, output: Path) -> None:
+    """Put a prepared dataset into one file, to move it to another machine of yours.
+
+    The file holds data, labels and the dataset's secret: keep it as private as the data. It is
+    checked first that nothing has changed since the preparation.
+
+    \b
+    Example:
+      medperf dataset export --data_uid chest --output /media/stick/chest.tar
+    """
+    from ..reconciler.transfer import export_dataset
+
+    with workplace(ctx) as place:
+        dataset = place.datasets.find(data_uid)
+        written = export_dataset(dataset, output.absolute())
+    print_text(
+        f"{dataset.record.name} ({dataset.uid}) is in {written}: data, labels and secret. "
+        "Keep it private.\nThere: medperf dataset import FILE"
+    )
+
+
+@click.command("import")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.pass_context
+def import_(ctx: click.Context, file: Path) -> None:
+    """Take over a dataset that was exported on another machine; every file is verified.
+
+    \b
+    Example:
+      medperf dataset import /media/stick/chest.tar
+    """
+    from ..reconciler.transfer import import_dataset
+
+    with workplace(ctx) as place:
+        dataset = import_dataset(place, file.absolute())
+    print_text(f"{dataset.record.name!r} is here and whole. Its uid is {dataset.uid}.")
+
+
+@click.command("check")
+@click.option("--data_uid", required=True, help="The dataset's uid or name.")
+@click.option("--against", metavar="RESULT", help="A published result, or its file: for auditors.")
+@json_option
+@click.pass_context
+def check(ctx: click.Context, data_uid: str, against: str | None, as_json: bool) -> int:
+    """Compare a prepared dataset with what was prepared, and say which files differ.
+
+    The same check is made before every run. With --against it is shown to an auditor, by the
+    dataset's secret, that a published result belongs to exactly these data; else exits with 1.
+
+    \b
+    Examples:
+      medperf dataset check --data_uid chest
+      medperf dataset check --data_uid chest --against 4ec7aeb55ce722e4
+    """
+    from ..reconciler.execute import check_unchanged
+
+    with workplace(ctx) as place:
+        dataset = place.datasets.find(data_uid)
+        if against is not None:
+            from ..reconciler.auditing import audit, result_data
+
+            view = place.view(fetch=False)
+            return _print_audit(audit(view, dataset, result_data(view, against)), as_json=as_json)
+        check_unchanged(dataset)
+        files = dataset.lines.count(b"\n")
+    if as_json:
+        print_json({"name": dataset.record.name, "uid": dataset.uid, "files": files})
+    else:
+        print_text(f"{dataset.record.name} ({dataset.uid}) is unchanged: {files} files.")
+    return 0
+
+
+def _print_audit(found: "Audit", *, as_json: bool) -> int:
+    if as_json:
+        print_json(found)
+    else:
+        answer = "belongs" if found.holds else "does NOT belong"
+        print_text(f"{found.result} {answer} to these data, as far as can be shown:")
+        for line in found.proven:
+            print_text(f"  proven   {line}")
+        for line in found.against:
+            print_text(f"  against  {line}")
+    return 0 if found.holds else 1
+
+
+def print_local(dataset: "Described", *, as_json: bool) -> None:
+    """A dataset of this machine, for its owner's eyes."""
+    if as_json:
+        print_json(dataset)
+        return
+    for name, value in plain(dataset).items():
+        if isinstance(value, dict):
+            print_text(f"{name}:")
+            for key, one in value.items():
+                print_text(f"  {key}: {one}")
+        elif value not in (None, ""):
+            print_text(f"{name}: {value}")
+    print_text("None of this has left by being shown.")

@@ -4,9 +4,10 @@ from pathlib import Path
 
 import click
 
-from .data_moving import pack_demo
+from .data_moving import check, export, import_, pack_demo, print_local
 from .desk import ask_to_send, json_option, workplace, yes_option
 from .groups import NearGroup
+from .inviting import propose_association
 from .objects import show
 from .output import print_json, print_table, print_text, say
 
@@ -22,7 +23,7 @@ def command() -> None:
     """
 
 
-for _one in (pack_demo,):
+for _one in (pack_demo, check, export, import_):
     command.add_command(_one)
 
 
@@ -35,6 +36,13 @@ for _one in (pack_demo,):
     "--labels_path", required=True, type=click.Path(path_type=Path), help="The raw labels."
 )
 @click.option("--benchmark", "--benchmark_uid", "benchmark", required=True, metavar="B")
+@click.option(
+    "--prepared",
+    "--skip_data_preparation_step",
+    "prepared",
+    is_flag=True,
+    help="The data are in the prepared form already: only check and count them.",
+)
 @click.pass_context
 def create(
     ctx: click.Context,
@@ -44,10 +52,12 @@ def create(
     data_path: Path,
     labels_path: Path,
     benchmark: str,
+    prepared: bool,
 ) -> None:
     """Prepare raw data with a benchmark's preparator: prepare, sanity check, statistics.
 
-    Nothing leaves this machine. Interrupted, the same command goes on at the step it was in.
+    Nothing leaves this machine. Interrupted, or stopped by the preparator for manual work (exit
+    code 4), the same command goes on where it was.
 
     \b
     Example:
@@ -57,7 +67,13 @@ def create(
     from ..reconciler.preparing import RawParts, create_dataset
 
     parts = RawParts(
-        name, description or name, location, data_path.absolute(), labels_path.absolute(), benchmark
+        name,
+        description or name,
+        location,
+        data_path.absolute(),
+        labels_path.absolute(),
+        benchmark,
+        prepared,
     )
     with workplace(ctx) as place:
         dataset = create_dataset(place, place.view(), parts, say=say)
@@ -120,13 +136,7 @@ def associate(ctx: click.Context, benchmark: str, data_uid: str, yes: bool) -> N
             trial=run.manifest(place.profile.engine),
         )
         ask_to_send(f"{run.dataset} asks to take part in {item.ref}", files, place.url, yes=yes)
-        proposal = place.propose(
-            f"associate-{item.ref}-{run.dataset}", files, f"Associate {run.dataset} with {item.ref}"
-        )
-    print_text(
-        f"Proposed as {proposal.id}. The committee approves it:\n"
-        f"  medperf association approve --benchmark {item.ref} --data_uid {run.dataset}"
-    )
+        propose_association(place, view, item.ref, "dataset", run.dataset, files)
 
 
 @command.command("ls")
@@ -141,13 +151,15 @@ def ls(ctx: click.Context, local: bool, mine: bool, as_json: bool) -> None:
     Example:
       medperf dataset ls --local
     """
+    from ..reconciler.describing import describe
+
     with workplace(ctx) as place:
         if local:
             rows = [
                 {
                     "uid": one.uid if (one.path / "content.txt").is_file() else "",
                     "name": one.record.name,
-                    "state": "prepared" if (one.path / "content.txt").is_file() else "unfinished",
+                    "state": describe(place, None, one).state,
                     "benchmark": one.record.benchmark,
                     "location": one.record.location,
                 }
@@ -178,11 +190,22 @@ def ls(ctx: click.Context, local: bool, mine: bool, as_json: bool) -> None:
 @json_option
 @click.pass_context
 def view_(ctx: click.Context, uid: str, as_json: bool) -> None:
-    """Show the registered dataset UID.
+    """Show the dataset UID: of the registry, or one that is only on this machine.
 
     \b
-    Example:
+    Examples:
       medperf dataset view hospital/chest
+      medperf dataset view 6d6e0cbb99ab
     """
+    from ..reconciler.describing import describe, local_dataset
+    from ..schemas.errors import UsageError
+
     with workplace(ctx) as place:
-        show(place.view().dataset(uid), as_json=as_json)
+        view = place.view()
+        try:
+            item = view.dataset(uid)
+        except UsageError:
+            described = describe(place, view, local_dataset(place, uid))
+            print_local(described, as_json=as_json)
+            return
+        show(item, as_json=as_json)

@@ -9,6 +9,7 @@ import click
 from .cube_making import create, package, run_test
 from .desk import ask_to_send, json_option, workplace, yes_option
 from .groups import NearGroup
+from .inviting import associate_model
 from .objects import show
 from .output import print_json, print_table, print_text, say
 
@@ -193,29 +194,5 @@ def associate(
     Example:
       medperf mlcube associate --benchmark chestxray --model_uid resnet
     """
-    from ..reconciler.submissions import association_files, registered, trial_setup
-    from ..reconciler.trials import run_trial
-    from .trial import print_report
-
     with workplace(ctx) as place:
-        view = place.view()
-        item, model = view.benchmark(benchmark), view.cube(model_uid)
-        setup = trial_setup(view, item.manifest, model=registered(view, model.ref))
-        report = run_trial(place, setup, say=say, cache=not no_cache)
-        print_report(report, err=True)
-        files = association_files(
-            place,
-            view,
-            benchmark=item.ref,
-            side="model",
-            component={"ref": model.ref, "digest": model.digest},
-            trial=report.manifest(),
-        )
-        ask_to_send(f"{model.ref} asks to take part in {item.ref}", files, place.url, yes=yes)
-        proposal = place.propose(
-            f"associate-{item.ref}-{model.ref}", files, f"Associate {model.ref} with {item.ref}"
-        )
-    print_text(
-        f"Proposed as {proposal.id}. The committee approves it:\n"
-        f"  medperf association approve --benchmark {item.ref} --model_uid {model.ref}"
-    )
+        associate_model(place, benchmark, model_uid, cache=not no_cache, yes=yes)

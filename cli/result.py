@@ -8,6 +8,7 @@ import click
 from .desk import json_option, workplace, yes_option
 from .groups import NearGroup
 from .output import confirm, print_json, print_table, print_text, say, several
+from .withdrawing import withdraw
 
 if TYPE_CHECKING:
     from ..reconciler.results import LocalResult
@@ -21,6 +22,9 @@ def command() -> None:
     Example:
       medperf result release --all
     """
+
+
+command.add_command(withdraw)
 
 
 @command.command("ls")

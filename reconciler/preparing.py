@@ -37,6 +37,7 @@ class RawParts:
     data: Path
     labels: Path
     benchmark: str
+    prepared: bool = False
 
 
 def create_dataset(
@@ -72,9 +73,17 @@ def create_dataset(
             say=say,
             stop=stop,
         )
-        say(f"{preparator.ref}: prepare, sanity check, statistics")
+        first = "copy" if parts.prepared else "prepare"
+        say(f"{preparator.ref}: {first}, sanity check, statistics")
         how = execution(place, f"prepare-{dataset.path.name}", dataset.path / "logs", stop)
-        flows.prepare(ready, data=parts.data, labels=parts.labels, into=dataset.path, execution=how)
+        flows.prepare(
+            ready,
+            data=parts.data,
+            labels=parts.labels,
+            into=dataset.path,
+            execution=how,
+            prepared=parts.prepared,
+        )
     return dataset
 
 

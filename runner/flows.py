@@ -6,6 +6,10 @@ preparation goes on at the step that it was in. `content.txt` is written last of
 without it is no prepared dataset, whatever else lies in it. A step that fails leaves what it wrote
 in `work/` for a person to look at, and the whole is begun anew next time.
 
+A preparator may stop for manual work: a `prepare` with the input `manual_path` that ends with the
+status 75 has written something for a person to go on with. It lies in `manual/` then, and is what
+`manual_path` shows when the same command is given again (an empty folder the first time).
+
 *Infer* shows the model the prepared data and its own parameters, nothing else: no labels, no name
 of the dataset, no path that says where it is. *Evaluate* shows the evaluator the predictions and
 the labels. What the evaluator wrote is not read here: only the disclosure check reads it.
@@ -17,8 +21,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from ..schemas.errors import CubeError, DataError, TaskError
+from ..schemas.errors import CubeError, DataError, TaskError, WaitError
 from . import cube_yaml
+from .adopting import take_prepared
 from .archives import ArchiveLimits, unpack
 from .content import Content, content_hash
 from .cubes import Execution, ReadyCube, run_task
@@ -30,7 +35,15 @@ RESULTS = "results.yaml"
 PREDICTIONS = "predictions"
 LOCAL_OUTPUTS = "local_outputs"
 REPORT = "report.yaml"
+MANUAL = "manual"
+MANUAL_PATH = "manual_path"
+MANUAL_EXIT = 75
+"""The exit status (`EX_TEMPFAIL`) by which `prepare` says that a person has to work now."""
 _MARKS = ".steps.json"
+
+
+class ManualWorkError(WaitError):
+    """The preparator has stopped for a person's work, and goes on when it is called again."""
 
 
 @dataclass(frozen=True)
@@ -99,11 +112,19 @@ def open_prepared(folder: Path) -> Prepared | None:
 
 
 def prepare(
-    ready: ReadyCube, *, data: Path, labels: Path, into: Path, execution: Execution
+    ready: ReadyCube,
+    *,
+    data: Path,
+    labels: Path,
+    into: Path,
+    execution: Execution,
+    prepared: bool = False,
 ) -> Prepared:
     """Prepare raw data into `into`; called again after a kill it goes on where it was.
 
-    TaskError (with `log_tail`, for the site's eyes) says which step failed.
+    With `prepared`, `data` and `labels` are in the prepared form already: they are copied, then
+    checked and counted. TaskError (with `log_tail`, for the site's eyes) says which step failed;
+    ManualWorkError that the preparator waits for a person's work in `manual/`.
     """
     if (done := open_prepared(into)) is not None:
         return done
@@ -112,24 +133,20 @@ def prepare(
     outcomes: dict[str, Outcome] = {}
     if not steps.done("prepare"):
         _clear(into)
-        outputs = {
-            "output_path": into / "data",
-            "output_labels_path": into / "labels",
-            "metadata_path": into / "metadata",
-            "report_file": into / REPORT,
-        }
-        inputs = {"data_path": data, "labels_path": labels}
-        outcomes["prepare"] = _run(ready, "prepare", inputs, outputs, execution, into)
+        if prepared:
+            take_prepared(ready, data, labels, into)
+        else:
+            outcomes["prepare"] = _prepare(ready, data, labels, into, execution)
         _check_prepared(ready, into)
         steps.mark("prepare")
-    prepared = {"data_path": into / "data"}
+    made = {"data_path": into / "data"}
     spec = ready.task("prepare")
-    prepared["labels_path"] = into / ("labels" if spec.output("output_labels_path") else "data")
+    made["labels_path"] = into / ("labels" if spec.output("output_labels_path") else "data")
     if (metadata := _if_there(into / "metadata")) is not None:
-        prepared["metadata_path"] = metadata
+        made["metadata_path"] = metadata
     if not steps.done("sanity_check"):
         try:
-            run = _run(ready, "sanity_check", prepared, {}, execution, into)
+            run = _run(ready, "sanity_check", made, {}, execution, into)
         except TaskError as error:
             if error.reason not in ("interrupted", "timeout"):
                 steps.forget()  # the data are wrong: prepare them anew, not just check them again
@@ -138,7 +155,7 @@ def prepare(
         steps.mark("sanity_check")
     if not steps.done("statistics"):
         target = {"output_path": into / STATISTICS}
-        outcomes["statistics"] = _run(ready, "statistics", prepared, target, execution, into)
+        outcomes["statistics"] = _run(ready, "statistics", made, target, execution, into)
         _check_file(ready, into / STATISTICS, "statistics")
         steps.mark("statistics")
     content = content_hash(into)
@@ -147,7 +164,38 @@ def prepare(
     beside.replace(into / CONTENT)
     steps.forget()
     shutil.rmtree(into / "work", ignore_errors=True)
+    shutil.rmtree(into / MANUAL, ignore_errors=True)
     return Prepared(into, content, outcomes)
+
+
+def _prepare(
+    ready: ReadyCube, data: Path, labels: Path, into: Path, execution: Execution
+) -> Outcome:
+    """The task prepare; where it stops for manual work, what it wrote goes to `manual/`."""
+    outputs = {
+        "output_path": into / "data",
+        "output_labels_path": into / "labels",
+        "metadata_path": into / "metadata",
+        "report_file": into / REPORT,
+    }
+    inputs = {"data_path": data, "labels_path": labels}
+    manual = ready.task("prepare").input(MANUAL_PATH) is not None
+    if manual:
+        (into / MANUAL).mkdir(mode=0o700, exist_ok=True)
+        inputs[MANUAL_PATH] = into / MANUAL
+    outcome = _run(ready, "prepare", inputs, outputs, execution, into, partial=manual)
+    if outcome.reason == "done":
+        return outcome
+    if outcome.exit != MANUAL_EXIT or not (into / "data").is_dir():
+        raise _failure(ready, "prepare", outcome.reason, _how(outcome), outcome)
+    shutil.rmtree(into / MANUAL)
+    (into / "data").rename(into / MANUAL)
+    report = _if_there(into / REPORT)
+    raise ManualWorkError(
+        f"{ready.name} waits for a person's work in {into / MANUAL}"
+        + (f"; {report} says what is to be done" if report else "")
+        + ". Then give the same command again: it goes on from there."
+    )
 
 
 def infer(

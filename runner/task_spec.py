@@ -92,6 +92,7 @@ CONTRACTS: Mapping[str, Mapping[str, Contract]] = {
         "prepare": Contract(
             frozenset({"data_path", "labels_path"}),
             {"output_path": "directory"},
+            optional_inputs=frozenset({"manual_path"}),
             optional_outputs={
                 "output_labels_path": "directory",
                 "metadata_path": "directory",

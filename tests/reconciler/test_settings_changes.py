@@ -99,7 +99,10 @@ def test_a_threshold_of_two_waits_for_both_and_tells_who_has_signed(world: World
     assert "have signed" in ok(world, *approve, code=2)
     ok(world, *approve, by="modeler", code=2)
     ok(world, *approve, by="hospital")
-    assert world.states()[ref] == "due"
+    state = world.committee.view().association(TOY, "models", ref)
+    assert state is not None
+    assert state.state == "approved"
+    assert world.states()[ref] == "blocked dataset-pending", "two must sign for what is in, too"
     loosen = ("benchmark", "settings", "toy", "--threshold", "1", "-y")
     assert "1 of 2" in ok(world, *loosen, code=4), "the old committee's threshold decides"
     assert "cannot be had" in ok(

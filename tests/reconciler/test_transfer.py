@@ -19,7 +19,7 @@ from .world import World, quiet
 
 def raw(folder: Path) -> Path:
     """Raw data in a folder with a space and letters of another alphabet in its name."""
-    data = folder / "rohe Daten, Größe 2 – 東"
+    data = folder / "rohe Daten, Größe 2, 東"
     (data / "images").mkdir(parents=True)
     for number in range(20):
         (data / "images" / f"Fall {number} ü.txt").write_text(str(number))
@@ -27,10 +27,9 @@ def raw(folder: Path) -> Path:
     return data
 
 
-def parts(folder: Path, name: str = "zweite", *, prepared: bool = False) -> RawParts:
-    return RawParts(
-        name, name, "Ulm", folder / "images", folder / "labels, alle.csv", "toy", prepared
-    )
+def parts(folder: Path, name: str = "zweite") -> RawParts:
+    """Raw data in such a folder, as `dataset create` is told of them."""
+    return RawParts(name, name, "Ulm", folder / "images", folder / "labels, alle.csv", "toy")
 
 
 def test_a_dataset_moves_to_another_machine_and_runs_there(world: World, tmp_path: Path) -> None:
@@ -65,7 +64,7 @@ def test_a_changed_archive_is_refused_and_leaves_nothing(world: World, tmp_path:
     with pytest.raises(DataError, match=r"damaged: .*labels/labels.csv"):
         import_dataset(world.hospital, changed)
     (tmp_path / "text.tar").write_text("no archive")
-    with pytest.raises(AssetError, match="not a whole .tar"):
+    with pytest.raises(AssetError, match="not a whole"):
         import_dataset(world.hospital, tmp_path / "text.tar")
     assert list(world.hospital.datasets.root.iterdir()) == []
 
@@ -91,9 +90,7 @@ def test_paths_with_spaces_and_other_alphabets_are_prepared(world: World, tmp_pa
     check_unchanged(dataset)
 
 
-def test_data_that_are_prepared_already_are_only_checked_and_counted(
-    world: World, tmp_path: Path
-) -> None:
+def test_data_that_are_prepared_already_are_only_checked_and_counted(world: World) -> None:
     first = world.dataset()
     data, labels = first.path / "data", first.path / "labels"
     taken = RawParts("again", "again", "Ulm", data, labels, "toy", prepared=True)
@@ -172,7 +169,7 @@ def test_a_preparator_stops_for_manual_work_and_goes_on(tmp_path: Path, home: Pa
                 execution=how,
             )
 
-        with pytest.raises(ManualWorkError, match="report.yaml says what is to be done") as stop:
+        with pytest.raises(ManualWorkError, match="says what is to be done") as stop:
             prepare()
         assert stop.value.exit_code == 4
         outline = into / "manual/outline.txt"
