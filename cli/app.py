@@ -37,6 +37,7 @@ COMMANDS = {
     "doctor": "Prove that this machine can run strangers' models safely.",
     "validate": "Check a proposal, as CI and the pre-commit hook do.",
     "profile": "The registries that this machine knows.",
+    "storage": "What lies on this machine: sizes, moving, making room.",
     "completion": "Print the shell's completion script.",
 }
 
