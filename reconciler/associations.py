@@ -25,6 +25,7 @@ def list_associations(
 ) -> list[Listed]:
     """All associations by path; those in open proposals are pending, closed ones rejected."""
     found: dict[str, Listed] = {}
+    open_ones = proposals.list_open(place.repository, place.url)  # looks: closed ones come with it
     for rejected in proposals.list_rejected(place.repository, place.url):
         for path in rejected.paths:
             _add(found, path, "rejected", rejected.reason)
@@ -33,7 +34,7 @@ def list_associations(
         found[state.path] = Listed(
             state.benchmark, state.component, state.part, state.state, why, state.path
         )
-    for proposal in proposals.list_open(place.repository, place.url):
+    for proposal in open_ones:
         for change in proposals.view(place.repository, proposal).changes:
             _add(found, change.path, "pending", f"proposed as {proposal.id}")
     wanted = view.benchmark(benchmark).ref if benchmark else None

@@ -310,9 +310,12 @@ def _statistics(file: Path | None) -> dict[str, Metric] | None:
         value = value["statistics"]
     if not isinstance(value, dict):
         raise UsageError(f"{file} must map each statistic's name to its declaration.")
-    try:
-        return {name: Metric.model_validate(one) for name, one in value.items()}
-    except ValidationError as error:
-        item = error.errors()[0]
-        field = ".".join(str(part) for part in item["loc"])
-        raise UsageError(f"{file}: {field}: {item['msg']}.") from error
+    found = {}
+    for name, one in value.items():
+        try:
+            found[name] = Metric.model_validate(one)
+        except ValidationError as error:
+            item = error.errors()[0]
+            field = ".".join((name, *(str(part) for part in item["loc"])))
+            raise UsageError(f"{file}: {field}: {item['msg']}.") from error
+    return found
