@@ -23,7 +23,7 @@ def command(ctx: click.Context, as_json: bool, offline: bool, detailed_exitcode:
     Example:
       medperf plan --json | jq '.runs[] | select(.state == "due")'
     """
-    from ..reconciler.passes import look
+    from ..reconciler.observe import look
 
     with workplace(ctx) as place:
         _, plan = look(place, fetch=not offline)
