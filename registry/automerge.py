@@ -65,13 +65,11 @@ def merge_if_complete(
 
 def _forge(repository: Repository, environ: Mapping[str, str]) -> GitHubForge:
     """The forge that runs this workflow, as its runner describes it."""
-    try:
-        server, name = environ["GITHUB_SERVER_URL"], environ["GITHUB_REPOSITORY"]
-        address, token = environ["GITHUB_API_URL"], environ["GH_TOKEN"]
-    except KeyError as error:
-        raise UsageError(
-            f"--merge is for workflows on GitHub: {error.args[0]} is not set."
-        ) from None
+    names = ("GITHUB_SERVER_URL", "GITHUB_REPOSITORY", "GITHUB_API_URL", "GH_TOKEN")
+    server, name, address, token = (environ.get(one, "") for one in names)
+    missing = [one for one in names if not environ.get(one)]
+    if missing:
+        raise UsageError(f"--merge is for workflows on GitHub: {missing[0]} is not set.")
     where = hosted(f"{server}/{name}")
     if where is None:
         raise UsageError(f"GITHUB_REPOSITORY is {name!r}, which is no owner/name.")

@@ -1,7 +1,7 @@
 """How a registry's repository should be set up at its forge, and whether it is.
 
-Pure but for `check`. A data site believes none of it: these settings keep mistakes and noise away from main, the
-signatures keep forgers away.
+Pure but for `check`. A data site believes none of it: these settings keep mistakes and noise away
+from main, the signatures keep forgers away.
 """
 
 from collections.abc import Iterator, Mapping

@@ -1,7 +1,7 @@
 """What holds for every test: a home of its own, no network, engines only where they are.
 
-A test marked `docker`, `singularity` or `cosign` is skipped with a reason where that program is
-absent, and fails instead where `MEDPERF_REQUIRE` (comma-separated) names it, as CI does.
+A test marked `docker`, `singularity`, `cosign`, `act` or `prism` is skipped with a reason where that
+program is absent, and fails instead where `MEDPERF_REQUIRE` (comma-separated) names it, as CI does.
 """
 
 import functools
@@ -42,10 +42,20 @@ def _cosign() -> str | None:
     return None if shutil.which("cosign") else "cosign is not on PATH"
 
 
+def _act() -> str | None:
+    return None if shutil.which("act") else "act is not on PATH"
+
+
+def _prism() -> str | None:
+    return None if shutil.which("npm") else "npm is not on PATH"
+
+
 CHECKS: dict[str, Callable[[], str | None]] = {
     "docker": _docker,
     "singularity": _singularity,
     "cosign": _cosign,
+    "act": _act,
+    "prism": _prism,
 }
 
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from ...schemas.errors import ConflictError, RegistryError, UsageError, WaitError
 from ..git import MAIN, Repository
 from . import Closing, Merge
-from .addresses import Hosted, click_address
+from .addresses import Hosted
 from .http import Api, MissingError, RefusedError
 from .local import FOLDERS, MIRROR, REMOTE, LocalForge
 from .tokens import PUBLIC, find_token
@@ -78,7 +78,7 @@ class GitHubForge:
         """The pull request of a pushed branch, made if there is none; its address."""
         with self._open_api() as api:
             if not api.has_token:
-                return click_address(self._where, branch)
+                return f"{self._where.web}/compare/main...{branch}"
             found = self._find(api, branch)
             return (found or self._create(api, branch, title)).address
 

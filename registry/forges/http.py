@@ -62,7 +62,7 @@ class Api:
         self._sleep = sleep
         self._now = now
         headers = {
-            "Accept": "application/vnd.github+json",
+            "Accept": "application/vnd.github+json, application/json;q=0.9",
             "X-GitHub-Api-Version": "2022-11-28",
             "User-Agent": f"medperf/{__version__}",
         }

@@ -1,0 +1,214 @@
+"""From a model owner's fork to a merged result, over HTTPS, everybody with a token and key."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from medperf.registry import proposals
+from medperf.registry.forges import forge_of
+from medperf.registry.forges.github import GitHubForge
+from medperf.schemas import documents
+from medperf.schemas.errors import RegistryError, UsageError
+
+from ..reconciler.world import git
+from .conftest import Town, token_of
+from .github_server import HOME, Refusal
+
+
+def propose_model(town: Town, name: str = "net") -> str:
+    """The model owner's pull request, from a fork, since he may not push; its number."""
+    world = town.world
+    with town.acting("modeler"):
+        place = world.modeler
+        merged = []
+
+        def keep(files: dict[str, bytes], slug: str, **_: str) -> str:
+            merged.append(place.propose(slug, files, f"Add {slug}"))
+            return ""
+
+        world.merge = keep  # type: ignore[method-assign, assignment]
+        world.add_model(name)
+        del world.merge
+        place.close()
+    return merged[0].address.rpartition("/")[2]
+
+
+def test_the_whole_way(town: Town, tmp_path: Path) -> None:
+    lab, world = town.lab, town.world
+
+    # 1. The model owner opens a pull request; the workflow finds it valid and not approved.
+    number = propose_model(town)
+    pull = lab.pulls[int(number)]
+    assert (pull.repository, pull.by, pull.state) == ("max/chest", "max", "open")
+    assert f"medperf proposal view {number}" in pull.body
+    assert lab.check(pull) == 4
+    with pytest.raises(Refusal, match="Required status check"):
+        lab.merge("alice", pull, {"sha": pull.head, "merge_method": "merge"})
+
+    # 2. The committee looks, signs exactly what it saw, and merges, from a branch of approvals.
+    seen = town.types("committee", "proposal", "view", number)
+    assert "a member of the committee of committee/toy" in seen
+    assert "Cube modeler/net" in seen
+    approve = ("association", "approve", "--benchmark", "toy", "--model_uid", "modeler/net", "-y")
+    said = town.types("committee", *approve)
+    assert "merged as" in said
+    assert [(one.state, one.merged) for one in lab.pulls.values()] == [("closed", True)] * 2
+    branches = git(str(lab.folder / f"{HOME}.git"), "for-each-ref", "--format=%(refname)")
+    assert "approvals/" not in branches
+    second = lab.pulls[2]
+    assert second.ref.startswith(f"approvals/pull-{number}-")
+    assert second.by == "alice"
+
+    # 3. The site reconciles, releases, and opens a pull request of its results.
+    town.types("hospital", "reconcile")
+    said = town.types("hospital", "result", "release", "--all", "-y")
+    town.types("hospital", "result", "submit", "--all", "-y") if "sites/" not in said else None
+    results = lab.pulls[3]
+    assert (results.ref, results.by) == ("sites/hospital/ward", "ward-bot")
+
+    # 4. It waits for nobody, so the base's own workflow merges it by its id.
+    clone = tmp_path / "runner"
+    subprocess.run(["git", "clone", "-q", str(lab.folder / f"{HOME}.git"), clone], check=True)
+    fetch = ["git", "-C", str(clone), "fetch", "-q", "origin", "refs/pull/3/head"]
+    subprocess.run(fetch, check=True)
+    words = ["validate", str(clone), "--base", "refs/heads/main", "--head", results.head]
+    runner = {
+        "GITHUB_SERVER_URL": lab.address,
+        "GITHUB_API_URL": f"{lab.address}/api/v3",
+        "GITHUB_REPOSITORY": HOME,
+    }
+    said = town.types("robot", *words, "--proposal", "3", "--merge", **runner)
+    assert "Merged 3 as" in said
+    assert results.merged
+
+    # 5. Everybody sees valid results, and can verify them.
+    said = town.types("committee", "registry", "verify")
+    assert "Verified" in said
+    assert "2 of 2 results" in said
+    for file in (world.folder, tmp_path / "hosted"):
+        found = subprocess.run(
+            ["grep", "-rl", "--exclude-dir=homes", "token-of-", str(file)], capture_output=True
+        )
+        assert found.stdout == b"", "a token was written into a file"
+
+
+def test_a_second_approver_signs_on_top_of_the_first(town: Town) -> None:
+    number = propose_model(town)
+    with town.acting("committee"):
+        place = town.world.committee
+        seen = proposals.find(place.repository, town.url, number)
+        path = "associations/committee/toy/models/modeler__net.yaml"
+        data = place.repository.file(seen.head, path)
+        assert data is not None
+        signed = proposals.add_statements(
+            place.repository,
+            town.url,
+            proposal=seen,
+            statements=place.statement(path, data),
+            author=proposals.Author.of("committee/alice"),
+            signer=place.member().signer,
+        )
+        # whoever asks for the pull request now gets it with that signature
+        again = proposals.find(place.repository, town.url, number)
+        assert (again.branch, again.head) == (signed.branch, signed.head)
+        assert place.repository.is_ancestor(seen.head, again.head)
+        assert [one.branch for one in proposals.list_open(place.repository, town.url)] == [
+            signed.branch
+        ]
+        # the model owner pushes once more: what was signed is not what is there now
+    more = documents.dump({"x": 1})
+    with town.acting("modeler"):
+        place = town.world.modeler
+        forge = forge_of(place.repository, town.url)
+        fork = forge.target("x")
+        branch = next(
+            one for one in place.repository.remote_refs(fork) if "proposals/modeler" in one
+        )
+        base = place.repository.fetch_ref(fork, branch)
+        assert base is not None
+        new = place.repository.commit(
+            [base],
+            base,
+            {"notes.txt": more},
+            message="More",
+            author=proposals.Author.of("modeler/max"),
+            signer=None,
+        )
+        place.repository.push(fork, {branch: (new, base)})
+    with town.acting("committee"):
+        place = town.world.committee
+        assert proposals.find(place.repository, town.url, number).head == new
+
+
+def test_what_moved_since_it_was_looked_at_is_not_merged(town: Town) -> None:
+    number = propose_model(town)
+    with town.acting("committee"):
+        place = town.world.committee
+        forge = forge_of(place.repository, town.url)
+        assert isinstance(forge, GitHubForge)
+        with pytest.raises(RegistryError, match="moved on"):
+            forge.merge_number(int(number), "0" * 40)
+
+
+def test_a_closed_pull_request_says_why_and_is_no_proposal(town: Town) -> None:
+    number = propose_model(town)
+    said = town.types("committee", "proposal", "close", number, "--reason", "too @slow", "-y")
+    assert "Closed" in said
+    pull = town.lab.pulls[int(number)]
+    assert pull.state == "closed"
+    assert pull.comments == ["Closed without a merge: `too @slow`"]
+    said = town.types("committee", "proposal", "ls")
+    assert "No proposal is open" in said
+
+
+def test_all_pages_of_pull_requests_are_seen(town: Town) -> None:
+    town.lab.page = 2
+    for name in ("a", "b", "c"):
+        propose_model(town, name)
+    with town.acting("committee"):
+        place = town.world.committee
+        assert len(proposals.list_open(place.repository, town.url)) == 3
+    assert any("page=2" in one for one in town.lab.asked)
+
+
+def test_limits_and_refusals_are_told(town: Town) -> None:
+    propose_model(town)
+    town.lab.limits = [Refusal(429, "slow down", Retry_After="0"), Refusal(502, "bad gateway")]
+    assert "pull/1" in town.types("committee", "proposal", "ls")
+    town.lab.limits = [
+        Refusal(403, "rate limit", X_RateLimit_Remaining="0", X_RateLimit_Reset="9e9")
+    ]
+    said = town.types("committee", "proposal", "ls", code=1)
+    assert "takes no more requests" in said
+    said = town.types("committee", "proposal", "ls", code=1, GH_TOKEN="wrong")  # noqa: S106
+    assert "does not accept the token" in said or "Cannot" in said
+
+
+def test_without_a_token_the_page_to_click_is_told(town: Town) -> None:
+    with town.acting("hospital"):
+        place = town.world.hospital
+        environ = {"GH_HOST": town.lab.address.removeprefix("https://"), "PATH": "/nowhere"}
+        forge = forge_of(place.repository, town.url, environ)
+        assert forge.target("proposals/hospital/x") == town.url
+        assert forge.open("proposals/hospital/x", head="0" * 40, title="x") == (
+            f"{town.lab.address}/{HOME}/compare/main...proposals/hospital/x"
+        )
+        assert forge.named("1") is None
+        with pytest.raises(UsageError, match="gh auth login"):
+            forge.update("proposals/hospital/x", title="y")  # type: ignore[attr-defined]
+
+
+def test_words_and_labels_and_reviews(town: Town) -> None:
+    number = int(propose_model(town))
+    with town.acting("committee"):
+        forge = forge_of(town.world.committee.repository, town.url)
+        assert isinstance(forge, GitHubForge)
+        forge.update("pull/1", title="A better title")
+        forge.comment("pull/1", "Thank you.")
+        forge.label("pull/1", ["model"])
+        assert forge.ask_for_reviews(number, ["alice"]) == ("alice",)
+    pull = town.lab.pulls[number]
+    assert (pull.title, pull.labels, pull.reviewers) == ("A better title", ["model"], ["alice"])
+    assert pull.comments == ["Thank you."]
+    assert token_of("committee") not in pull.body
