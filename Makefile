@@ -4,10 +4,19 @@ VENV := .venv
 BIN := $(VENV)/bin
 ENGINE ?= sandbox
 
-.PHONY: demo dev check test bench clean
+ROLE ?= data-owner
+
+.PHONY: tutorial clean-tutorial demo dev check test bench clean
 
 demo: $(VENV)/.demo
 	$(BIN)/python examples/chestxray/demo.py --engine $(ENGINE)
+
+tutorial: $(VENV)/.demo   # ROLE=committee|model-owner|data-owner, see docs/tutorials/
+	$(BIN)/python examples/tutorial/seed.py $(ROLE)
+
+clean-tutorial:
+	chmod -R u+w tutorial 2>/dev/null || true
+	rm -rf tutorial
 
 dev: $(VENV)/.dev .link/medperf
 
