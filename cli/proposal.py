@@ -1,5 +1,7 @@
 """`medperf proposal`: pull requests, whatever the forge."""
 
+import os
+
 import click
 
 from .desk import json_option, workplace, yes_option
@@ -58,6 +60,39 @@ def view_(ctx: click.Context, uid: str, as_json: bool) -> None:
         print_json({"proposal": seen.proposal, "verdict": seen.verdict, "paths": list(seen.files)})
     else:
         print_review(seen)
+
+
+@command.command("try")
+@click.argument("uid")
+@click.option("--benchmark", "--benchmark_uid", "benchmark", metavar="B", help="For a cube alone.")
+@json_option
+@click.pass_context
+def try_(ctx: click.Context, uid: str, benchmark: str | None, as_json: bool) -> None:
+    """Run the compatibility test on what proposal UID brings, in this machine's engine.
+
+    It runs a stranger's program, so it belongs on your machine and never into a workflow, where
+    secrets are. This machine's policy decides what may run, as for any cube.
+
+    \b
+    Examples:
+      medperf proposal try modeler/resnet
+      medperf proposal try 7 --benchmark chestxray
+    """
+    from ..reconciler.reviewing import review
+    from ..reconciler.trials import run_trial
+    from ..reconciler.trying import trial_of
+    from .trial import print_report
+
+    if "GITHUB_ACTIONS" in os.environ:
+        raise click.UsageError("Strangers' programs are tried on a person's machine, not in CI.")
+    with workplace(ctx) as place:
+        view = place.view()
+        setup = trial_of(view, review(place, view, uid), benchmark=benchmark)
+        report = run_trial(place, setup, say=say)
+    if as_json:
+        print_json(report)
+    else:
+        print_report(report)
 
 
 @command.command("merge")

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -72,7 +73,7 @@ class Town:
                 patch.setenv(key, value)
             yield
 
-    def types(self, name: str, *words: str, code: int = 0, **environ: str) -> str:
+    def types(self, name: str, *words: str, code: int = 0, **environ: Any) -> str:
         """What a command of `name` says; it must end with `code`."""
         done = subprocess.run(
             [MEDPERF, *words],

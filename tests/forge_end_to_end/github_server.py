@@ -148,7 +148,15 @@ class Lab:
     def check(self, pull: Pull) -> int:
         """The check `medperf / approved`: 0 green, 4 waits, 1 red."""
         folder = self.folder / f"{HOME}.git"
-        command = [MEDPERF, "validate", folder, "--base", "refs/heads/main", "--head", pull.head]
+        command = [
+            str(MEDPERF),
+            "validate",
+            str(folder),
+            "--base",
+            "refs/heads/main",
+            "--head",
+            pull.head,
+        ]
         return subprocess.run(command, capture_output=True, check=False).returncode
 
     # ---------------------------------------------------------------------------------- answers

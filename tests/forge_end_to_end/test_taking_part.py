@@ -2,12 +2,14 @@
 
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from medperf.registry import proposals
 from medperf.registry.forges import forge_of
 from medperf.registry.forges.github import GitHubForge
+from medperf.registry.git import Author
 from medperf.schemas import documents
 from medperf.schemas.errors import RegistryError, UsageError
 
@@ -50,6 +52,9 @@ def test_the_whole_way(town: Town, tmp_path: Path) -> None:
     seen = town.types("committee", "proposal", "view", number)
     assert "a member of the committee of committee/toy" in seen
     assert "Cube modeler/net" in seen
+    tried = town.types("committee", "proposal", "try", number)
+    assert "passed" in tried
+    assert "modeler/net" in tried
     approve = ("association", "approve", "--benchmark", "toy", "--model_uid", "modeler/net", "-y")
     said = town.types("committee", *approve)
     assert "merged as" in said
@@ -73,7 +78,7 @@ def test_the_whole_way(town: Town, tmp_path: Path) -> None:
     fetch = ["git", "-C", str(clone), "fetch", "-q", "origin", "refs/pull/3/head"]
     subprocess.run(fetch, check=True)
     words = ["validate", str(clone), "--base", "refs/heads/main", "--head", results.head]
-    runner = {
+    runner: dict[str, Any] = {
         "GITHUB_SERVER_URL": lab.address,
         "GITHUB_API_URL": f"{lab.address}/api/v3",
         "GITHUB_REPOSITORY": HOME,
@@ -106,7 +111,7 @@ def test_a_second_approver_signs_on_top_of_the_first(town: Town) -> None:
             town.url,
             proposal=seen,
             statements=place.statement(path, data),
-            author=proposals.Author.of("committee/alice"),
+            author=Author.of("committee/alice"),
             signer=place.member().signer,
         )
         # whoever asks for the pull request now gets it with that signature
@@ -132,7 +137,7 @@ def test_a_second_approver_signs_on_top_of_the_first(town: Town) -> None:
             base,
             {"notes.txt": more},
             message="More",
-            author=proposals.Author.of("modeler/max"),
+            author=Author.of("modeler/max"),
             signer=None,
         )
         place.repository.push(fork, {branch: (new, base)})

@@ -38,7 +38,7 @@ def git(folder: Path, *words: str) -> None:
 
 
 def run(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    command = [PROGRAMS / "pre-commit", "run", *words]
+    command = [str(PROGRAMS / "pre-commit"), "run", *words]
     environ = {**os.environ, "PRE_COMMIT_COLOR": "never"}
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, env=environ)
 
@@ -73,6 +73,10 @@ def test_other_files_do_not_start_it(clone: Path) -> None:
 
 
 def test_the_hooks_file_is_one_that_pre_commit_accepts() -> None:
-    command = [PROGRAMS / "pre-commit", "validate-manifest", CHECKOUT / ".pre-commit-hooks.yaml"]
+    command = [
+        str(PROGRAMS / "pre-commit"),
+        "validate-manifest",
+        str(CHECKOUT / ".pre-commit-hooks.yaml"),
+    ]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout

@@ -45,18 +45,20 @@ def our_own() -> list[Path]:
 def test_zizmor_finds_nothing(workflows: list[Path]) -> None:
     files = [*workflows, *our_own(), CHECKOUT / "action.yml"]
     done = subprocess.run(
-        [PROGRAMS / "zizmor", "--offline", "--no-progress", *files], capture_output=True, text=True
+        [str(PROGRAMS / "zizmor"), "--offline", "--no-progress", *map(str, files)],
+        capture_output=True,
+        text=True,
     )
     assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_they_are_of_githubs_own_schemas(workflows: list[Path]) -> None:
-    check = [PROGRAMS / "check-jsonschema", "--builtin-schema"]
+    check = [str(PROGRAMS / "check-jsonschema"), "--builtin-schema"]
     for schema, files in {
         "vendor.github-workflows": [*workflows, *our_own()],
         "vendor.github-actions": [CHECKOUT / "action.yml"],
     }.items():
-        done = subprocess.run([*check, schema, *files], capture_output=True, text=True)
+        done = subprocess.run([*check, schema, *map(str, files)], capture_output=True, text=True)
         assert done.returncode == 0, done.stdout + done.stderr
 
 
@@ -125,9 +127,17 @@ class Played:
         remote = self.root / "registry.git"
         subprocess.run(["git", "clone", "-q", remote, clone], check=True)
         if event == "pull_request":  # what a checkout of the pull request has
-            fetch = ["git", "-C", clone, "fetch", "-q", "origin", f"refs/pull/{number}/head:pr"]
+            fetch = [
+                "git",
+                "-C",
+                str(clone),
+                "fetch",
+                "-q",
+                "origin",
+                f"refs/pull/{number}/head:pr",
+            ]
             subprocess.run(fetch, check=True)
-            subprocess.run(["git", "-C", clone, "checkout", "-q", "pr"], check=True)
+            subprocess.run(["git", "-C", str(clone), "checkout", "-q", "pr"], check=True)
         about = {
             "number": number,
             "pull_request": {

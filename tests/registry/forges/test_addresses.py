@@ -44,11 +44,11 @@ def test_a_path_has_none(url: str) -> None:
 def test_the_host_says_which_forge_it_is(
     world: World, url: str, environ: dict[str, str], name: str
 ) -> None:
-    assert forge_of(world.repository, url, environ).name == name  # type: ignore[attr-defined]
+    assert forge_of(world.repository, url, environ).name == name
 
 
 def test_a_path_that_is_there_is_a_path(world: World, tmp_path: Path) -> None:
-    assert forge_of(world.repository, str(tmp_path), {}).name == "local"  # type: ignore[attr-defined]
+    assert forge_of(world.repository, str(tmp_path), {}).name == "local"
 
 
 @pytest.mark.parametrize(
