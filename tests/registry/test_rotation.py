@@ -25,7 +25,7 @@ def change(world: World, data: bytes, *signed_by: str, number: int = 2, **option
 def test_a_key_is_added_beside_the_old_one() -> None:
     new = signer("hospital/bob#2").public_key
     data = with_key(BOB, owner="hospital", role="member", name="bob", public_key=new)
-    spec = documents.load(data, file="x").parsed.value["spec"]  # type: ignore[index,call-overload]
+    spec = documents.load(data, file="x").parsed.value["spec"]
     assert spec["serial"] == 2
     assert [key["publicKey"] for key in spec["members"][0]["keys"]] == [
         signer("hospital/bob").public_key,
