@@ -102,7 +102,7 @@ def submit(ctx: click.Context, data_uid: str, yes: bool) -> None:
         ref = f"{place.owner}/{dataset.record.name}"
         ask_to_send(f"The metadata of {ref}", files, place.url, yes=yes)
         proposal = place.propose(f"dataset-{dataset.record.name}", files, f"Add the dataset {ref}")
-    print_text(f"Proposed as {proposal.id}. Merge it with: medperf proposal merge {proposal.id}")
+    print_text(f"Proposed as {proposal.shown}. Merge it with: medperf proposal merge {proposal.id}")
 
 
 @command.command("associate")
@@ -159,7 +159,7 @@ def ls(ctx: click.Context, local: bool, mine: bool, as_json: bool) -> None:
                 {
                     "uid": one.uid if (one.path / "content.txt").is_file() else "",
                     "name": one.record.name,
-                    "state": describe(place, None, one).state,
+                    "state": describe(None, one).state,
                     "benchmark": one.record.benchmark,
                     "location": one.record.location,
                 }
@@ -205,7 +205,7 @@ def view_(ctx: click.Context, uid: str, as_json: bool) -> None:
         try:
             item = view.dataset(uid)
         except UsageError:
-            described = describe(place, view, local_dataset(place, uid))
+            described = describe(view, local_dataset(place, uid))
             print_local(described, as_json=as_json)
             return
         show(item, as_json=as_json)

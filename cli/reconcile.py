@@ -39,6 +39,7 @@ def command(
       medperf reconcile
       medperf reconcile --every 3600
     """
+    from ..reconciler.news import tell_hook
     from ..reconciler.passes import reconcile
     from ..reconciler.plan import Pair
 
@@ -49,6 +50,8 @@ def command(
     with workplace(ctx) as place, stopped_by_signals(stop):
         while True:
             summary = reconcile(place, say=say, stop=stop, wanted=wanted)
+            if problem := tell_hook(place, summary.plan):
+                say(problem)
             if as_json:
                 print_json(summary)
             else:

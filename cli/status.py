@@ -3,7 +3,7 @@
 import click
 
 from .desk import json_option, workplace
-from .output import print_json, print_text
+from .output import print_json, print_text, say
 from .runs import print_plan
 
 
@@ -14,14 +14,21 @@ from .runs import print_plan
 def command(ctx: click.Context, as_json: bool, offline: bool) -> None:
     """Show who you are, what the registry is, what is on this machine, and where each run is.
 
+    What is new since you last looked comes first. A command of yours is told of it, too: see
+    'medperf profile set notify.command=…'; it gets a JSON document on its standard input.
+
     \b
     Example:
       medperf status
     """
+    from ..reconciler.news import tell_hook, write_seen
     from ..reconciler.status import status
 
     with workplace(ctx) as place:
         now = status(place, fetch=not offline)
+        write_seen(place, "person", now.plan)
+        if problem := tell_hook(place, now.plan):
+            say(problem)
     if as_json:
         print_json(now)
         return
@@ -33,6 +40,11 @@ def command(ctx: click.Context, as_json: bool, offline: bool) -> None:
         f"engine    {now.engine}\n"
         f"datasets  {', '.join(now.datasets) or 'none'}\n"
     )
+    if now.new:
+        print_text("new since you last looked:")
+        for line in now.new:
+            print_text(f"  {line.sentence}")
+        print_text("")
     print_plan(now.plan)
     for one in now.told:
         most = f" of {one.most}" if one.most is not None else ""

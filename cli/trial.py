@@ -1,10 +1,14 @@
 """How the report of a trial looks."""
 
-from ..reconciler.reports import TrialReport
+from typing import TYPE_CHECKING
+
 from .output import print_table, print_text
 
+if TYPE_CHECKING:
+    from ..reconciler.reports import TrialReport
 
-def print_report(report: TrialReport, *, err: bool = False) -> None:
+
+def print_report(report: "TrialReport", *, err: bool = False) -> None:
     """The compatibility test's outcome, with the digests of all that it used.
 
     With `err` it is what a person sees before a question, on standard error.

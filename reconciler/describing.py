@@ -34,7 +34,7 @@ class Described:
     registered: str
 
 
-def describe(place: Workplace, view: View | None, dataset: LocalDataset) -> Described:
+def describe(view: View | None, dataset: LocalDataset) -> Described:
     """What the site knows of a dataset, prepared or not."""
     prepared = (dataset.path / "content.txt").is_file()
     entries = dataset.lines.splitlines() if prepared else []

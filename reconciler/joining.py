@@ -94,6 +94,7 @@ def log_in(
             "engine": engine or (known.engine if known else find_engine()),
             "policy": known.policy if known else {},
             "limits": known.limits if known else {},
+            "notify": known.notify if known else {},
         }
     )
     home.save(name, change(profile, settings))

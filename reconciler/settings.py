@@ -100,6 +100,12 @@ class SiteLimits(Part):
     timeout: dict[TaskName, Annotated[int, Field(ge=1)]] = Field(default_factory=dict)
 
 
+class Notify(Part):
+    """Whom to tell of new work: a command of this site, with its words, told on its input."""
+
+    command: Many[str] = ()
+
+
 class Profile(Part):
     """One registry, as one person or site sees it."""
 
@@ -109,6 +115,7 @@ class Profile(Part):
     engine: Literal["docker", "singularity", "sandbox"]
     policy: Policy = Policy()
     limits: SiteLimits = SiteLimits()
+    notify: Notify = Notify()
 
 
 class Config(Part):

@@ -1,9 +1,10 @@
-"""Where everything of a profile is: read fresh, nothing remembered."""
+"""Where everything of a profile is: read fresh; all that is remembered is what was shown before."""
 
 from dataclasses import dataclass
 
 from .freshness import freshness
 from .holding import Told, told
+from .news import New, news, read_seen
 from .observe import look
 from .plan import Plan
 from .workplace import Workplace
@@ -23,6 +24,7 @@ class Status:
     notes: tuple[str, ...]
     freshness: str = ""
     told: tuple[Told, ...] = ()
+    new: tuple[New, ...] = ()
 
 
 def status(place: Workplace, *, fetch: bool = True) -> Status:
@@ -41,4 +43,5 @@ def status(place: Workplace, *, fetch: bool = True) -> Status:
         notes=tuple(str(note) for note in view.notes),
         freshness=freshness(place, view).sentence,
         told=told(plan, place.profile.policy),
+        new=news(plan, read_seen(place, "person")),
     )

@@ -43,7 +43,7 @@ def test_a_dataset_moves_to_another_machine_and_runs_there(world: World, tmp_pat
     assert moved.path.name != dataset.path.name
     assert (moved.path / "secret").stat().st_mode & 0o077 == 0
     check_unchanged(moved)
-    assert describe(world.hospital, world.hospital.view(), moved).registered == "hospital/chest"
+    assert describe(world.hospital.view(), moved).registered == "hospital/chest"
     assert [run.outcome for run in world.reconcile().ran] == ["done"]
     with pytest.raises(UsageError, match="is on this machine already"):
         import_dataset(world.hospital, archive)
