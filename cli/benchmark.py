@@ -115,7 +115,7 @@ def submit(
             f"benchmark-{name}", files, f"Add the benchmark {place.owner}/{name}"
         )
     print_text(
-        f"Proposed as {proposal.id}. The admins sign and merge it: "
+        f"Proposed as {proposal.shown}. The admins sign and merge it: "
         f"medperf proposal merge {proposal.id}"
     )
 

@@ -111,7 +111,7 @@ def change_settings(place: "Workplace", named: str, change: "Change", *, yes: bo
     ref, serial, files = settings_files(place, view, named, change)
     ask_to_send(f"New settings of {ref}", files, place.url, yes=yes)
     proposal = place.propose(f"settings-{ref}-{serial}", files, f"Change the settings of {ref}")
-    print_text(f"Proposed as {proposal.id}.")
+    print_text(f"Proposed as {proposal.shown}.")
     done = sign_and_merge(place, view, review(place, view, proposal.id))
     print_text(f"Merged as {done.commit[:12]}: in force.")
 

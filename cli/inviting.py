@@ -51,7 +51,7 @@ def propose_association(
     proposal = place.propose(
         f"associate-{benchmark}-{component}", files, f"Associate {component} with {benchmark}"
     )
-    print_text(f"Proposed as {proposal.id}.")
+    print_text(f"Proposed as {proposal.shown}.")
     done = merge_if_ready(place, view, proposal)
     if done is not None:
         print_text(f"It waits for nobody, so it is merged (as {done.commit[:12]}): approved.")

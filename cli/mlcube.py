@@ -124,7 +124,7 @@ def submit(
         proposal = place.propose(f"cube-{name}", files, f"Add the cube {place.owner}/{name}")
     if host is not None:
         say(f"Upload the files in {host} to {host_url} before anybody reviews the proposal.")
-    print_text(f"Proposed as {proposal.id}. Merge it with: medperf proposal merge {proposal.id}")
+    print_text(f"Proposed as {proposal.shown}. Merge it with: medperf proposal merge {proposal.id}")
 
 
 @command.command("ls")

@@ -43,7 +43,7 @@ def join(ctx: click.Context, description: str, forge: str | None, yes: bool) -> 
         ask_to_send("You ask to join", files, place.url, yes=yes)
         proposal = place.propose("join", files, f"{place.owner} joins")
     print_text(
-        f"Proposed as {proposal.id}. An admin merges it: medperf proposal merge {proposal.id}"
+        f"Proposed as {proposal.shown}. An admin merges it: medperf proposal merge {proposal.id}"
     )
 
 

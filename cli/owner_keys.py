@@ -104,7 +104,7 @@ def send(place: "Workplace", change: "Change", *, yes: bool) -> None:
     ask_to_send(change.title, change.files, place.url, yes=yes)
     proposal = place.propose(change.slug, change.files, change.title)
     print_text(
-        f"Proposed as {proposal.id}. An admin merges it: medperf proposal merge {proposal.id}"
+        f"Proposed as {proposal.shown}. An admin merges it: medperf proposal merge {proposal.id}"
     )
     if change.then:
         print_text(change.then)

@@ -190,7 +190,7 @@ def submit(ctx: click.Context, uid: str | None, all_: bool, yes: bool) -> None:
     else:
         print_text(
             f"Proposed {several(published.results, 'result')} on {published.branch} "
-            f"({published.commit[:12]})."
+            f"({published.commit[:12]}). {published.address}".rstrip()
         )
 
 

@@ -54,7 +54,8 @@ def print_summary(summary: "Summary") -> None:
     if summary.published:
         print_text(
             f"\nProposed {several(summary.published.results, 'result')} on "
-            f"{summary.published.branch} ({summary.published.commit[:12]})."
+            f"{summary.published.branch} ({summary.published.commit[:12]}). "
+            f"{summary.published.address}".rstrip()
         )
     waiting = len(summary.plan.of(State.AWAITING_RELEASE))
     if waiting:

@@ -39,7 +39,9 @@ def upgrade(ctx: click.Context, dry_run: bool, yes: bool) -> None:
             return
         ask_to_send("Upgrade the registry", changes, place.url, yes=yes)
         proposal = place.propose("upgrade", changes, "Upgrade the registry's schemas and workflows")
-    print_text(f"Proposed {proposal.id}. {proposal.address}".rstrip())
+    print_text(
+        f"Proposed as {proposal.shown}. An admin merges it: medperf proposal merge {proposal.id}"
+    )
 
 
 @click.command("protect")

@@ -38,6 +38,6 @@ def withdraw(ctx: click.Context, uid: str, reason: str | None, yes: bool) -> Non
         proposal = place.propose(f"withdraw-{result.name}", files, f"Withdraw {result.path}")
         done = merge_if_ready(place, view, proposal)
     if done is None:
-        print_text(f"Proposed as {proposal.id}. It is withdrawn once that is merged.")
+        print_text(f"Proposed as {proposal.shown}. It is withdrawn once that is merged.")
     else:
         print_text(f"Withdrawn (merged as {done.commit[:12]}).")

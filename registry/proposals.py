@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 Check = Callable[[str, str], None]
 _PREFIX = "proposals/"
 _PULL = "pull/"
+_NUMBER = re.compile(r"/pull/(\d+)\Z")
 _TRIES = 8
 
 
@@ -41,8 +42,14 @@ class Proposal:
 
     @property
     def id(self) -> str:
-        """What people call it."""
-        return self.branch.removeprefix(_PREFIX)
+        """What people call it: the number that its forge gave it, if that is known."""
+        number = _NUMBER.search(self.address)
+        return number[1] if number else self.branch.removeprefix(_PREFIX)
+
+    @property
+    def shown(self) -> str:
+        """What people call it, and where they see it."""
+        return f"{self.id} ({self.address})" if self.address else self.id
 
 
 @dataclass(frozen=True)
