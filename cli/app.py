@@ -38,6 +38,7 @@ COMMANDS = {
     "validate": "Check a proposal, as CI and the pre-commit hook do.",
     "profile": "The registries that this machine knows.",
     "storage": "What lies on this machine: sizes, moving, making room.",
+    "bundle": "Write the registry to one file, to verify it offline.",
     "completion": "Print the shell's completion script.",
 }
 

@@ -99,7 +99,7 @@ def init(
 
 @command.command("verify")
 @click.option(
-    "--clone", type=click.Path(path_type=Path), help="A clone to verify, without profile."
+    "--clone", type=click.Path(path_type=Path), help="A clone or bundle, without profile."
 )
 @json_option
 @click.pass_context
@@ -116,13 +116,9 @@ def verify(ctx: click.Context, clone: Path | None, as_json: bool) -> int:
     from ..registry.verify import verify_registry
 
     if clone is not None:
-        from ..registry.git import Repository
-        from ..schemas.errors import RegistryError
+        from ..registry.bundles import opened
 
-        with Repository.open(clone) as repository:
-            tip = repository.resolve("refs/heads/main")
-            if tip is None:
-                raise RegistryError(f"{clone} has no branch main: is it a clone of a registry?")
+        with opened(clone) as (repository, tip):
             report = verify_registry(repository, tip)
     else:
         from ..reconciler.workplace import MAIN

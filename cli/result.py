@@ -196,7 +196,7 @@ def submit(ctx: click.Context, uid: str | None, all_: bool, yes: bool) -> None:
 
 @command.command("verify")
 @click.argument("file", type=click.Path(exists=True, path_type=Path))
-@click.option("--clone", type=click.Path(path_type=Path), help="A clone to verify against.")
+@click.option("--clone", type=click.Path(path_type=Path), help="A clone or a bundle to verify against.")
 @json_option
 @click.pass_context
 def verify(ctx: click.Context, file: Path, clone: Path | None, as_json: bool) -> int:
@@ -207,17 +207,13 @@ def verify(ctx: click.Context, file: Path, clone: Path | None, as_json: bool) ->
       medperf result verify 4ec7aeb55ce722e4.yaml
       medperf result verify 4ec7aeb55ce722e4.yaml --clone chest.git
     """
-    from ..registry.git import Repository
+    from ..registry.bundles import opened
     from ..registry.verify import verify_result
     from ..registry.view import open_view
-    from ..schemas.errors import RegistryError
 
     data = file.read_bytes()
     if clone is not None:
-        with Repository.open(clone) as repository:
-            tip = repository.resolve("refs/heads/main")
-            if tip is None:
-                raise RegistryError(f"{clone} has no branch main: is it a clone of a registry?")
+        with opened(clone) as (repository, tip):
             found = verify_result(open_view(repository, tip), data)
     else:
         with workplace(ctx) as place:
