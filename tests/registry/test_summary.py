@@ -1,6 +1,7 @@
 """The summary of a proposal: enough to decide by, and no stranger's text does anything."""
 
 import re
+from pathlib import Path
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -160,3 +161,9 @@ def without_code(text: str) -> str:
     """Markdown without its code, by CommonMark's rule for code spans."""
     text = re.sub(r"^```sh$.*?^```$", "", text, flags=re.MULTILINE | re.DOTALL)
     return re.sub(r"(?<!`)(`+)(?!`)(.+?)(?<!`)\1(?!`)", "", text)
+
+
+def test_the_manual_shows_a_summary_as_it_is(world: World) -> None:
+    manual = Path(__file__).parents[2] / "docs" / "reviewing.md"
+    _, _, shown = manual.read_text().partition("which keeps it in step -->\n\n")
+    assert shown == markdown(association(world, "modeler/max"))
