@@ -196,7 +196,7 @@ def submit(ctx: click.Context, uid: str | None, all_: bool, yes: bool) -> None:
 
 @command.command("verify")
 @click.argument("file", type=click.Path(exists=True, path_type=Path))
-@click.option("--clone", type=click.Path(path_type=Path), help="A clone or a bundle to verify against.")
+@click.option("--clone", type=click.Path(path_type=Path), help="A clone or bundle to check with.")
 @json_option
 @click.pass_context
 def verify(ctx: click.Context, file: Path, clone: Path | None, as_json: bool) -> int:
