@@ -28,13 +28,17 @@ def home() -> "Home":
 
 @contextmanager
 def workplace(ctx: click.Context) -> Iterator["Workplace"]:
-    """The active profile (or the one of `--profile`), opened, and closed again."""
+    """The active profile (or the one of `--profile`), opened; closed when the command has ended.
+
+    Not before: what a command prints after its work may still be read from the clone.
+    """
     from ..reconciler.workplace import Workplace
 
     where = home()
     name, profile = where.profile(ctx.find_root().obj)
-    with Workplace(where, name, profile, passphrase=ask_passphrase) as place:
-        yield place
+    place = Workplace(where, name, profile, passphrase=ask_passphrase)
+    ctx.call_on_close(place.close)
+    yield place
 
 
 def ask(question: str, option: str) -> str:

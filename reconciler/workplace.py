@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import Literal, Self
 
 from ..registry.git import Author, Repository
+from ..registry.index import Index
 from ..registry.keys import Signer, load_signer
 from ..registry.paths import statement_path
 from ..registry.proposals import Proposal, branch_for, propose
@@ -63,6 +64,7 @@ class Workplace:
         self._actors: dict[Identity, Actor] = {}  # a passphrase is asked for once a command
         self._repository: Repository | None = None
         self._view: View | None = None
+        self._index: Index | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -76,7 +78,10 @@ class Workplace:
         self.close()
 
     def close(self) -> None:
-        """Closes the clone."""
+        """Closes the index, which keeps what was judged, and the clone."""
+        if self._index is not None:
+            self._index.close()
+            self._index = None
         if self._repository is not None:
             self._repository.close()
             self._repository = None
@@ -90,6 +95,13 @@ class Workplace:
             make = Repository.open if path.exists() else Repository.create
             self._repository = make(path)
         return self._repository
+
+    @property
+    def index(self) -> Index:
+        """What of the clone has been judged already, kept on disk."""
+        if self._index is None:
+            self._index = Index(self.storage / "index.sqlite")
+        return self._index
 
     @property
     def url(self) -> str:
@@ -121,7 +133,9 @@ class Workplace:
         verified = marker.read_text().strip() if marker.exists() else None
         # another process may have verified more since: then even a known tip is asked about again
         if self._view is None or self._view.tip != tip or verified not in (None, tip):
-            self._view = open_view(self.repository, tip, pinned=self.pinned, verified=verified)
+            self._view = open_view(
+                self.repository, tip, pinned=self.pinned, verified=verified, index=self.index
+            )
         view = self._view
         now = marker.read_text().strip() if marker.exists() else None
         if tip != now and (now is None or now in view.ledger.index_of):  # never backwards

@@ -20,14 +20,24 @@ ROOMS = ("cubes/", "datasets/")
 class Authors:
     """The keys whose signatures stand over the commits that brought cubes and datasets in."""
 
-    def __init__(self, repository: "Repository", chain: Sequence["Step"]) -> None:
-        """`chain`: the first-parent chain, oldest first.
+    def __init__(
+        self,
+        repository: "Repository",
+        chain: Sequence["Step"],
+        *,
+        start: int = 0,
+        since: str | None = None,
+    ) -> None:
+        """`chain`: the first-parent chain, oldest first; or the part of it from index `start` on,
+        and then `since` is the commit before, whose history is not asked for.
 
         The last step may be a proposal that is not merged yet: its parents are main and the head,
         and its commit is the head.
         """
         self._repository = repository
         self._chain = chain
+        self._start = start
+        self._since = since
         self._brought: dict[tuple[int, str, str], list[str]] | None = None
         self._signers: dict[str, str | None] = {}
 
@@ -36,7 +46,7 @@ class Authors:
 
         `index` is that of the commit of the chain with which it came.
         """
-        step = self._chain[index]
+        step = self._chain[index - self._start]
         commits = [step.commit]
         if len(step.parents) > 1:
             if self._brought is None:
@@ -56,7 +66,7 @@ class Authors:
         index_of: dict[str, int] = {}
         for index, commit, parents in self._branches():
             # a merge on a branch brings in nothing of its own: its sides are asked instead
-            if len(parents) < 2 and _touches_rooms(self._chain[index]):
+            if len(parents) < 2 and _touches_rooms(self._chain[index - self._start]):
                 asked.append((commit, parents))
                 index_of[commit] = index
         brought: dict[tuple[int, str, str], list[str]] = {}
@@ -69,21 +79,23 @@ class Authors:
     def _branches(self) -> list[tuple[int, str, tuple[str, ...]]]:
         """Each commit that is on no first-parent chain, with the step that it came in by."""
         tips = [self._chain[-1].commit, *self._chain[-1].parents]
-        text = self._repository._runner.text("rev-list", "--parents", *dict.fromkeys(tips))
+        before = [f"^{self._since}"] if self._since else []
+        text = self._repository._runner.text("rev-list", "--parents", *dict.fromkeys(tips), *before)
         rows = [line.split(" ") for line in text.splitlines()]
         parents = {row[0]: tuple(row[1:]) for row in rows}
         found = []
         seen: set[str] = set()
-        for index, step in enumerate(self._chain):
+        for index, step in enumerate(self._chain, self._start):
             waiting = [*step.parents[1:]]
             if len(step.parents) < 2 or step.commit not in step.parents:
                 seen.add(step.commit)
             while waiting:
                 commit = waiting.pop()
-                if commit not in seen:
+                # what is not among these rows had come before `since`
+                if commit not in seen and commit in parents:
                     seen.add(commit)
-                    found.append((index, commit, parents.get(commit, ())))
-                    waiting.extend(parents.get(commit, ()))
+                    found.append((index, commit, parents[commit]))
+                    waiting.extend(parents[commit])
         return found
 
 

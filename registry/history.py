@@ -17,8 +17,8 @@ That must never stall a history that was accepted once. So the chain is walked w
 decides what stalls; and where there is such a key, once more with it, which decides what counts.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from ..schemas.errors import RegistryError, SignatureError
@@ -36,6 +36,7 @@ from .snapshot import REGULAR, Item, Library
 
 if TYPE_CHECKING:
     from .git import Repository, Step
+    from .index import Index
 
 
 class History:
@@ -50,15 +51,18 @@ class History:
         pinned: Pinned | None = None,
         compromised: Mapping[str, int] | None = None,
         verified: Verified | None = None,
+        ledger: Ledger | None = None,
     ) -> None:
-        self.ledger = Ledger(compromised=compromised or {})
+        """`chain` is what is to be taken; `ledger` has taken in already what was before it."""
+        self.ledger = Ledger() if ledger is None else ledger
+        self.ledger.compromised = compromised or {}
         self.library = library
         self.lenient = compromised is not None
         self.plain: History | None = None  # of a second walk: the first one
         self._counting = Counting(self.ledger, library, verified)
         self._repository = repository
-        self._authors = Authors(repository, chain)
         self._pinned = pinned
+        self.use_chain(chain)
 
     @property
     def verified(self) -> Verified:
@@ -66,8 +70,11 @@ class History:
         return self._counting.verified
 
     def use_chain(self, chain: Sequence["Step"]) -> None:
-        """Go on with a chain that has more steps: a proposal's head as if it were merged."""
-        self._authors = Authors(self._repository, chain)
+        """What is taken next, after all that the ledger has: also a proposal as if merged."""
+        known = self.ledger.commits
+        self._authors = Authors(
+            self._repository, chain, start=len(known), since=known[-1] if known else None
+        )
 
     def take(self, step: "Step") -> None:
         """Judge one commit and take it in; a StalledError if the site must stop before it."""
@@ -370,43 +377,132 @@ def walk(
     pinned: Pinned | None = None,
     verified: str | None = None,
     maker: type[H] = History,  # type: ignore[assignment]  # mypy knows no default of a TypeVar
+    index: "Index | None" = None,
 ) -> H:
     """The judged history from the root commit up to `tip`; a StalledError where a site must stop.
 
-    `verified` is the commit that the site verified last: it must be on the chain.
+    `verified` is the commit that the site verified last: it must be on the chain. With an `index`
+    only what it has not kept is judged.
     """
     if repository.is_shallow:
         raise RegistryError(
             f"{repository.folder} is a shallow clone, so its history cannot be judged: "
             "run `git fetch --unshallow` in it."
         )
-    chain = repository.first_parents(tip)
-    check_chain([step.commit for step in chain], pinned, verified)
-    library = library or Library(repository)
-    library.prepare(
+    way = _Way(repository, tip, library or Library(repository, index), pinned, verified)
+    if index is None:
+        return way.go(maker, None)
+    from sqlite3 import Error
+
+    try:
+        return way.go(maker, index)
+    except Error:  # a full disk, a broken file, another process: it goes without
+        index.give_up()
+        way = _Way(repository, tip, Library(repository), pinned, verified)
+        return way.go(maker, None)
+    except BaseException:
+        index.give_up()
+        raise
+
+
+@dataclass(frozen=True)
+class _Way:
+    """One walk up to a tip."""
+
+    repository: "Repository"
+    tip: str
+    library: Library
+    pinned: Pinned | None
+    verified: str | None
+
+    def go(self, maker: type[H], index: "Index | None") -> H:
+        """Walk once, and once more where keys are compromised."""
+        kept, steps = self._known(index, "plain")
+        history = self._take(maker, index, "plain", kept, steps)
+        ledger = history.ledger
+        if self.pinned is not None:
+            check_pinned(ledger, self.pinned)
+        compromised = compromised_since(ledger.owners.values(), ledger.index_of)
+        walks = {"plain": ledger}
+        if compromised:
+            kept, steps = self._known(index, "lenient")
+            if kept is not None and kept.compromised != compromised:
+                kept, steps = None, self.repository.first_parents(self.tip)
+            again = self._take(maker, index, "lenient", kept, steps, compromised, history.verified)
+            again.plain = history
+            history = again
+            walks["lenient"] = again.ledger
+        elif index is not None:
+            index.drop("lenient")
+        if index is not None:
+            index.settle(walks, self.pinned)
+        return history
+
+    def _known(self, index: "Index | None", walk: str) -> tuple[Ledger | None, list["Step"]]:
+        """The ledger to go on from, and the steps that it has not taken."""
+        kept = index.ledger(walk, self.pinned, self.library) if index is not None else None
+        if kept is None:
+            return None, self.repository.first_parents(self.tip)
+        newest = kept.commits[-1]
+        if newest == self.tip:
+            return kept, []
+        try:
+            return kept, self.repository.first_parents(self.tip, since=newest)
+        except RegistryError:  # not on this chain: it is judged from its root
+            return None, self.repository.first_parents(self.tip)
+
+    def _take(
+        self,
+        maker: type[H],
+        index: "Index | None",
+        walk: str,
+        ledger: Ledger | None,
+        steps: Sequence["Step"],
+        compromised: Mapping[str, int] | None = None,
+        signatures: Verified | None = None,
+    ) -> H:
+        before = ledger.commits if ledger is not None else []
+        check_chain([*before, *(step.commit for step in steps)], self.pinned, self.verified)
+        if ledger is None and index is not None:
+            ledger = index.empty(walk, self.library)
+        history = maker(
+            self.repository,
+            steps,
+            library=self.library,
+            pinned=self.pinned,
+            compromised=compromised,
+            verified=signatures,
+            ledger=ledger,
+        )
+        for some in _portions(steps):
+            self.library.prepare(_blobs(some))
+            for step in some:
+                history.take(step)
+            if index is not None:
+                index.relieve(history.ledger)
+            self.library.forget()
+        return history
+
+
+_PORTION = 2000  # changes whose blobs are read together
+
+
+def _portions(steps: Sequence["Step"]) -> Iterator[list["Step"]]:
+    some: list[Step] = []
+    changes = 0
+    for step in steps:
+        some.append(step)
+        changes += len(step.changes)
+        if changes >= _PORTION:
+            yield some
+            some, changes = [], 0
+    yield some
+
+
+def _blobs(steps: Iterable["Step"]) -> Iterator[str]:
+    return (
         change.oid
-        for step in chain
+        for step in steps
         for change in step.changes
         if change.mode == REGULAR and change.status in "AM" and classify(change.path).governed
     )
-    history = maker(repository, chain, library=library, pinned=pinned)
-    for step in chain:
-        history.take(step)
-    ledger = history.ledger
-    if pinned is not None:
-        check_pinned(ledger, pinned)
-    compromised = compromised_since(ledger.owners.values(), ledger.index_of)
-    if not compromised:
-        return history
-    again = maker(
-        repository,
-        chain,
-        library=library,
-        pinned=pinned,
-        compromised=compromised,
-        verified=history.verified,
-    )
-    for step in chain:
-        again.take(step)
-    again.plain = history
-    return again

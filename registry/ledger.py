@@ -9,7 +9,7 @@ Everything here is judged by what the ledger knows at that moment, so a question
 before a commit is asked before the commit is taken in.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -130,7 +130,7 @@ class ResultState:
     """A result as it stands: `invalid` says why; `signed_by` is the site whose key holds.
 
     `index` is that of the chain's commit with which it came; `approvals` are its two associations,
-    each with the words that say who had approved it then.
+    each with the words that say who had approved it then; `run_key` is what it says of itself.
     """
 
     path: str
@@ -140,31 +140,36 @@ class ResultState:
     key: str = ""
     index: int = -1
     approvals: tuple[tuple[str, str], ...] = ()
+    run_key: str = ""
 
 
 @dataclass
 class Ledger:
-    """The judged state after some commit of the chain; see the module's text."""
+    """The judged state after some commit of the chain; see the module's text.
+
+    Its mappings are dictionaries, or shelves of an index (`index.py`): a list in one is changed
+    only as `setdefault` gives it.
+    """
 
     compromised: Mapping[str, int] = field(default_factory=dict)
     commits: list[str] = field(default_factory=list)
     index_of: dict[str, int] = field(default_factory=dict)
-    files: dict[str, File] = field(default_factory=dict)
-    versions: dict[str, list[Version]] = field(default_factory=dict)
-    statements: dict[tuple[str, int], list[tuple[str, rules.Signature]]] = field(
+    files: MutableMapping[str, File] = field(default_factory=dict)
+    versions: MutableMapping[str, list[Version]] = field(default_factory=dict)
+    statements: MutableMapping[tuple[str, int], list[tuple[str, rules.Signature]]] = field(
         default_factory=dict
     )
     registry: Item[kinds.Registry] | None = None
-    owners: dict[str, Item[kinds.Owner]] = field(default_factory=dict)
-    benchmarks: dict[str, Item[kinds.Benchmark]] = field(default_factory=dict)
-    settings: dict[str, Item[Any]] = field(default_factory=dict)
-    pending: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    results: dict[str, ResultState] = field(default_factory=dict)
+    owners: MutableMapping[str, Item[kinds.Owner]] = field(default_factory=dict)
+    benchmarks: MutableMapping[str, Item[kinds.Benchmark]] = field(default_factory=dict)
+    settings: MutableMapping[str, Item[Any]] = field(default_factory=dict)
+    pending: MutableMapping[str, tuple[str, ...]] = field(default_factory=dict)
+    results: MutableMapping[str, ResultState] = field(default_factory=dict)
     notes: list[Note] = field(default_factory=list)
     checked: dict[str, int] = field(default_factory=dict)
-    _holders: dict[str, Holder] = field(default_factory=dict)
-    _commitments: dict[tuple[str, str], str] = field(default_factory=dict)
-    _states: dict[str, AssociationState] = field(default_factory=dict)
+    _holders: MutableMapping[str, Holder] = field(default_factory=dict)
+    _commitments: MutableMapping[tuple[str, str], str] = field(default_factory=dict)
+    _states: MutableMapping[str, AssociationState] = field(default_factory=dict)
 
     # ------------------------------------------------------------------------------- asking
 
@@ -184,6 +189,15 @@ class Ledger:
         """The document at `path` now, accepted or not."""
         file = self.files.get(path)
         return file.item if file else None
+
+    def items(self, *folders: str) -> Iterator[Item[Any]]:
+        """The documents below these folders, accepted or not."""
+        for folder in folders:
+            below = getattr(self.files, "below", None)
+            found = below(folder) if below else self.files.values()
+            for file in found:
+                if file.item is not None and file.place.path.startswith(folder):
+                    yield file.item
 
     def holder(self, key: str) -> Holder | None:
         """Whose key this fingerprint is, among the owners in force."""

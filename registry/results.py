@@ -34,7 +34,8 @@ def judge_result(
     problems += _association_problems(ledger, item)
     answer: ResultAnswer = "invalid" if problems else "valid"
     approvals = () if problems else _approvals(ledger, item)
-    return ResultState(item.path, answer, tuple(problems), signed_by, key, index, approvals)
+    said = item.manifest.spec.run_key
+    return ResultState(item.path, answer, tuple(problems), signed_by, key, index, approvals, said)
 
 
 def _approvals(ledger: Ledger, item: Item[kinds.Result]) -> tuple[tuple[str, str], ...]:

@@ -1,8 +1,8 @@
 """The documents of a registry at one commit, read from Git objects, without a work tree.
 
-A blob is read once and parsed once (`Library`, by blob id): what a blob says never changes, so a
-later index on disk needs no other key. A file that is no document is left out of the `Snapshot`
-and told in its `problems`; whether a document is accepted is not asked here but in `history.py`.
+A blob is read once and parsed once (`Library`, by blob id): what a blob says never changes, so the
+index on disk (`index.py`) needs no other key. A file that is no document is left out of the
+`Snapshot` and told in its `problems`; whether a document is accepted is asked in `history.py`.
 """
 
 from collections.abc import Iterable, Mapping
@@ -18,6 +18,7 @@ from .rules import number
 if TYPE_CHECKING:
     from ..schemas.documents import Document
     from .git import Repository
+    from .index import Index
 
 REGULAR = "100644"
 M = TypeVar("M", covariant=True)
@@ -125,10 +126,14 @@ _SHELVES = (
 
 
 class Library:
-    """Blobs and the documents in them, each read and parsed once."""
+    """Blobs and the documents in them, each read and parsed once.
 
-    def __init__(self, repository: "Repository") -> None:
+    With an index a document that was checked before, by the same code, is not parsed again.
+    """
+
+    def __init__(self, repository: "Repository", index: "Index | None" = None) -> None:
         self._repository = repository
+        self._index = index
         self._blobs: dict[str, bytes] = {}
         self._documents: dict[str, Document | InvalidDocumentError] = {}
 
@@ -138,20 +143,53 @@ class Library:
         if unknown:
             self._blobs.update(self._repository.blobs(list(unknown)))
 
+    def forget(self) -> None:
+        """Let go of the blobs, and of what can be had from the index."""
+        self._blobs = {}
+        if self._index is not None:
+            self._documents = {}
+
     def data(self, oid: str) -> bytes:
         """The bytes of one blob."""
         self.prepare([oid])
         return self._blobs[oid]
 
+    def bytes_of(self, oid: str) -> bytes:
+        """The bytes of one blob, which is not kept."""
+        return self._blobs[oid] if oid in self._blobs else self._repository.blob(oid)
+
     def item(self, place: Place, oid: str) -> Item[Any]:
         """The document in a blob, as what lies at `place`; else an InvalidDocumentError."""
         document = self._documents.get(oid)
         if document is None:
-            document = _load(place.path, self.data(oid))
+            document = self._document(place, oid)
             self._documents[oid] = document
         if isinstance(document, InvalidDocumentError):
             raise _moved(document, place.path)
         return _placed(place, document)
+
+    def manifest(self, oid: str) -> Any:
+        """The manifest of a document that was checked before."""
+        from ..schemas import documents
+
+        known = self._index.document(oid) if self._index else None
+        if known is not None:
+            return documents.remembered(*known)
+        return documents.load(self._repository.blob(oid), file=oid).manifest
+
+    def _document(self, place: Place, oid: str) -> "Document | InvalidDocumentError":
+        if self._index is None:
+            return _load(place.path, self.data(oid))
+        from ..schemas import documents
+
+        known = self._index.document(oid)
+        data = self.data(oid)
+        if known is not None and len(data) <= place.limit:
+            return documents.remembered_document(data, *known, file=place.path)
+        document = _load(place.path, data)
+        if not isinstance(document, InvalidDocumentError):
+            self._index.keep(oid, document)
+        return document
 
 
 def read_item(path: str, data: bytes) -> Item[Any]:

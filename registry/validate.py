@@ -28,6 +28,7 @@ from .snapshot import REGULAR, Item, Library, Snapshot, file_problem, read_item,
 
 if TYPE_CHECKING:
     from .git import Repository
+    from .index import Index
 
 __all__ = ["Verdict", "validate", "validate_files", "validate_tree"]
 
@@ -65,13 +66,18 @@ class _Trial(History):
 
 
 def validate(
-    repository: "Repository", base: str, head: str, *, library: Library | None = None
+    repository: "Repository",
+    base: str,
+    head: str,
+    *,
+    library: Library | None = None,
+    index: "Index | None" = None,
 ) -> Verdict:
     """The verdict on merging `head` into `base`, which is main's tip.
 
     A StalledError if main itself is not in order: then nothing can be judged by it.
     """
-    library = library or Library(repository)
+    library = library or Library(repository, index)
     fork = repository.merge_base(base, head)
     if fork is None:
         raise RegistryError(f"{head[:12]} has no history in common with main: start from main.")
@@ -92,9 +98,11 @@ def validate(
     ]
     if problems:
         return Verdict("failed", kind, changes, tuple(problems), (), base, head)
-    history = walk(repository, base, library=library, maker=_Trial)
+    history = walk(repository, base, library=library, maker=_Trial, index=index)
     assert isinstance(history, _Trial)  # noqa: S101  (that is what `maker` makes)
-    problems, waits = _merged_in_thought(repository, history, base, head, changes)
+    if index is not None:
+        index.release()
+    problems, waits = _merged_in_thought(history, base, head, changes)
     if any(not place.governed for place in places):
         waits += _admins_files(repository, history, head)
     waits = tuple(dict.fromkeys(waits))
@@ -194,18 +202,17 @@ def _below(path: str, folder: str) -> bool:
 
 
 def _merged_in_thought(
-    repository: "Repository", history: _Trial, base: str, head: str, changes: tuple[Change, ...]
+    history: _Trial, base: str, head: str, changes: tuple[Change, ...]
 ) -> tuple[list[Problem], tuple[str, ...]]:
     ledger = history.ledger
     step = Step(head, (base, head), "", changes)
-    chain = [*repository.first_parents(base), step]
     history.library.prepare(change.oid for change in changes if change.mode == REGULAR)
     broken = list(_documents(history.library, changes))
     if broken:
         return broken, ()
     before = len(ledger.notes)
     try:
-        missing = _take(history, chain)
+        missing = _take(history, step)
     except StalledError as error:
         words = str(error).partition("is not accepted. ")[2].partition(" Nothing new")[0]
         place = next((one.path for one in changes if one.path in words), changes[0].path)
@@ -229,15 +236,15 @@ def _merged_in_thought(
     return problems, tuple(waits)
 
 
-def _take(history: _Trial, chain: Sequence[Step]) -> list[str]:
-    """Judge the last step, also by the walk that decides what stalls; what modified files lack."""
+def _take(history: _Trial, step: Step) -> list[str]:
+    """Judge the step, also by the walk that decides what stalls; what modified files lack."""
     walks = [history] if history.plain is None else [history.plain, history]
     missing: list[str] = []
     for one in walks:
         assert isinstance(one, _Trial)  # noqa: S101  (both walks are by the same maker)
-        one.use_chain(chain)
+        one.use_chain([step])
         one.waits = {}
-        one.take(chain[-1])
+        one.take(step)
         missing += [wait for waits in one.waits.values() for wait in waits]
     return missing
 

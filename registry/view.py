@@ -5,23 +5,32 @@ force at the tip, with the states of associations and results. Owners and benchm
 signatures are not complete count as absent here; `pending` says what they wait for.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from ..schemas import manifests as kinds
+from ..schemas.errors import UsageError
 from ..schemas.names import resolve
 from . import rules
 from .history import History, walk
 from .ledger import AssociationState, Holder, Ledger, Note, ResultState
-from .paths import Side, association_path, benchmark_path, cube_path, dataset_path
+from .paths import (
+    Side,
+    association_path,
+    benchmark_path,
+    classify,
+    cube_path,
+    dataset_path,
+)
 from .pinned import Pinned
 from .results import association_paths
 from .snapshot import Item, Library, Snapshot
 
 if TYPE_CHECKING:
     from .git import Repository
+    from .index import Index
 
 __all__ = [
     "AssociationState",
@@ -74,12 +83,12 @@ class View:
     @property
     def cubes(self) -> Mapping[str, Item[kinds.Cube]]:
         """All cubes, by owner/name."""
-        return self.snapshot.cubes
+        return _Objects(self.ledger, "cubes/", "cube", cube_path)
 
     @property
     def datasets(self) -> Mapping[str, Item[kinds.Dataset]]:
         """All datasets, by owner/name."""
-        return self.snapshot.datasets
+        return _Objects(self.ledger, "datasets/", "dataset", dataset_path)
 
     @property
     def benchmarks(self) -> Mapping[str, Item[kinds.Benchmark]]:
@@ -88,15 +97,15 @@ class View:
 
     def cube(self, uid: str) -> Item[kinds.Cube]:
         """The cube that `uid` means; a UsageError with the nearest names if there is none."""
-        return self.cubes[resolve(uid, self.cubes, "cube")]
+        return _meant(uid, self.cubes, "cube")
 
     def dataset(self, uid: str) -> Item[kinds.Dataset]:
         """The dataset that `uid` means."""
-        return self.datasets[resolve(uid, self.datasets, "dataset")]
+        return _meant(uid, self.datasets, "dataset")
 
     def benchmark(self, uid: str) -> Item[kinds.Benchmark]:
         """The benchmark in force that `uid` means."""
-        return self.benchmarks[resolve(uid, self.benchmarks, "benchmark")]
+        return _meant(uid, self.benchmarks, "benchmark")
 
     def benchmark_settings(self, ref: str) -> kinds.BenchmarkSettingsSpec:
         """The settings in force of a benchmark in force."""
@@ -125,7 +134,11 @@ class View:
     @cached_property
     def associations(self) -> tuple[AssociationState, ...]:
         """All associations with their states, by path."""
-        return tuple(self.ledger.association_state(path) for path in self.snapshot.associations)
+        return tuple(
+            self.ledger.association_state(item.path)
+            for item in self.ledger.items("associations/")
+            if item.place.kind == "association"
+        )
 
     def associations_of(self, benchmark: str, part: str | None = None) -> list[AssociationState]:
         """The associations of a benchmark, of its `models`, its `datasets` or both."""
@@ -171,20 +184,22 @@ class View:
 
     def result_item(self, path: str) -> Item[kinds.Result]:
         """The result document at a path that `results` has."""
-        return self.snapshot.results[path]
+        item = self.ledger.item(path)
+        if item is None or item.place.kind != "result":
+            raise KeyError(path)
+        return item
 
     def results_of(self, benchmark: str, dataset: str | None = None) -> list[ResultState]:
         """The results of a benchmark, of one dataset or of all, by path."""
         found = []
-        for path, item in sorted(self.snapshot.results.items()):
-            if item.place.ref == benchmark and dataset in (None, item.place.dataset):
-                found.append(self.ledger.results[path])
-        return found
+        for item in self.ledger.items(f"results/{benchmark}/"):
+            if item.place.kind == "result" and dataset in (None, item.place.dataset):
+                found.append(self.ledger.results[item.path])
+        return sorted(found, key=lambda state: state.path)
 
     def standing(self, path: str) -> str:
         """`current`, or why a valid result's runs would not be asked for today, as a mark."""
-        item = self.snapshot.results[path]
-        states = [self.ledger.association_state(one) for one in association_paths(item.place)]
+        states = [self.ledger.association_state(one) for one in association_paths(classify(path))]
         if any(state.state == "revoked" for state in states):
             return "revoked"
         return "current" if all(state.state == "approved" for state in states) else "superseded"
@@ -206,6 +221,35 @@ class View:
         return tuple(self.ledger.notes)
 
 
+class _Objects(Mapping[str, Item[Any]]):
+    """The documents of one kind in a ledger, by owner/name; each is looked up when asked for."""
+
+    def __init__(
+        self, ledger: Ledger, folder: str, kind: str, path_of: Callable[[str], str]
+    ) -> None:
+        self._ledger, self._folder, self._kind, self._path_of = ledger, folder, kind, path_of
+
+    def __getitem__(self, ref: str) -> Item[Any]:
+        try:
+            item = self._ledger.item(self._path_of(ref))
+        except UsageError as error:
+            raise KeyError(ref) from error
+        if item is None:
+            raise KeyError(ref)
+        return item
+
+    def __iter__(self) -> Iterator[str]:
+        found = self._ledger.items(self._folder)
+        return (item.ref for item in found if item.place.kind == self._kind)
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+
+def _meant(uid: str, known: Mapping[str, Item[Any]], what: str) -> Item[Any]:
+    return known[uid] if uid in known else known[resolve(uid, known, what)]
+
+
 def open_view(
     repository: "Repository",
     tip: str,
@@ -213,11 +257,14 @@ def open_view(
     pinned: Pinned | None = None,
     verified: str | None = None,
     library: Library | None = None,
+    index: "Index | None" = None,
 ) -> View:
     """The registry at `tip`, its history judged; a StalledError where a site must stop.
 
     `pinned` is what the site enrolled with, `verified` the commit that it verified last. A library
-    that is kept between two calls saves reading and parsing again.
+    that is kept between two calls saves reading and parsing again; an index on disk, judging too.
     """
-    history: History = walk(repository, tip, library=library, pinned=pinned, verified=verified)
+    history: History = walk(
+        repository, tip, library=library, pinned=pinned, verified=verified, index=index
+    )
     return View(tip, history.ledger)

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from jsonschema.protocols import Validator
 
 M = TypeVar("M", bound=BaseModel)
+_BY_NAME: dict[str, type[Any]] = {kind.__name__: kind for kind in KINDS}
 _KINDS = {kind.__name__: kind for kind in KINDS if kind is not BenchmarkSettings}
 _ONLY_BENCHMARK_SETTINGS = frozenset({"active", "committee", "approve", "priorities"})
 _TOP = ("apiVersion", "kind", "metadata", "spec")
@@ -71,6 +72,17 @@ def load(data: bytes, *, file: str) -> Document:
     manifest = _of_form(kind, parsed, file)
     _refuse(meaning.complaints(manifest), parsed, file)
     return Document(file, data, manifest, parsed)
+
+
+def remembered(kind: str, value: Any) -> Manifest:
+    """The manifest of a document that `load` has checked, from its kind's name and plain value."""
+    manifest: Manifest = _BY_NAME[kind].model_validate(value, by_alias=True, by_name=False)
+    return manifest
+
+
+def remembered_document(data: bytes, kind: str, value: Any, *, file: str) -> Document:
+    """The document in these bytes, which `load` has checked before."""
+    return Document(file, data, remembered(kind, value), Parsed(value, data))
 
 
 def load_as(data: bytes, kind: type[M], *, file: str) -> M:

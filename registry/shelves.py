@@ -1,0 +1,173 @@
+"""Mappings that live in a table of an index, with what is new kept beside them until it is saved.
+
+A `Shelf` is a dictionary to whoever uses it: in the order in which keys came, with values as they
+were put. It reads a row when it is asked for it, so what nobody asks for costs nothing. A value
+that is to be changed in place (a list) is taken with `setdefault`, as the ledger does; any other
+value that a shelf gives is not to be changed.
+"""
+
+import json
+import sqlite3
+from collections.abc import Callable, Iterator, MutableMapping
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+K = TypeVar("K")
+V = TypeVar("V")
+_HEAVY = 10_000
+_KEPT = 4096  # decoded rows that are kept for the next question
+
+
+@dataclass(frozen=True)
+class Form(Generic[K, V]):
+    """How keys and values of a shelf stand in its table: keys as text, values as JSON."""
+
+    key: Callable[[K], str]
+    unkey: Callable[[str], K]
+    value: Callable[[V], Any]
+    unvalue: Callable[[K, Any], V]
+
+
+class Shelf(MutableMapping[K, V]):
+    """One table as a mapping; see the module's text."""
+
+    def __init__(self, database: sqlite3.Connection, table: str, form: Form[K, V]) -> None:
+        self._database = database
+        self._table = table
+        self._form = form
+        self._new: dict[K, V] = {}
+        self._gone: set[K] = set()
+        self._read: dict[K, V] = {}
+
+    def copy(self) -> "Shelf[K, V]":
+        """A second shelf over the same table that goes on from here by itself."""
+        other = Shelf(self._database, self._table, self._form)
+        other._new = {key: _own(value) for key, value in self._new.items()}
+        other._gone = set(self._gone)
+        return other
+
+    @property
+    def touched(self) -> bool:
+        """Whether anything is here that the table has not."""
+        return bool(self._new or self._gone)
+
+    @property
+    def heavy(self) -> bool:
+        """Whether so much is new that memory minds."""
+        return len(self._new) >= _HEAVY
+
+    def save(self) -> None:
+        """Write what is new into the table, as part of the transaction under way."""
+        form = self._form
+        gone = [(form.key(key),) for key in self._gone]
+        rows = [
+            (form.key(key), json.dumps(form.value(value), separators=(",", ":")))
+            for key, value in self._new.items()
+        ]
+        # a key keeps its place in the order when its value changes, as it does in a dict
+        self._database.executemany(f"DELETE FROM {self._table} WHERE key = ?", gone)  # noqa: S608
+        self._database.executemany(
+            f"INSERT INTO {self._table} (key, value) VALUES (?, ?) "  # noqa: S608
+            "ON CONFLICT (key) DO UPDATE SET value = excluded.value",
+            rows,
+        )
+        self._new, self._gone = {}, set()
+        if len(self._read) > _KEPT:
+            self._read = {}
+
+    # ------------------------------------------------------------------------------- reading
+
+    def __getitem__(self, key: K) -> V:
+        if key in self._new:
+            return self._new[key]
+        if key in self._gone:
+            raise KeyError(key)
+        if key not in self._read:
+            row = self._row("value", key)
+            if row is None:
+                raise KeyError(key)
+            if len(self._read) >= _KEPT:
+                self._read = {}
+            self._read[key] = self._form.unvalue(key, json.loads(row[0]))
+        return self._read[key]
+
+    def __contains__(self, key: object) -> bool:
+        if key in self._new:
+            return True
+        return key not in self._gone and (
+            key in self._read or self._row("1", key) is not None  # type: ignore[arg-type]
+        )
+
+    def __iter__(self) -> Iterator[K]:
+        return (key for key, _ in self._all(lambda *_: None))
+
+    def __len__(self) -> int:
+        if not self._new and not self._gone:
+            query = f"SELECT count(*) FROM {self._table}"  # noqa: S608
+            return int(self._database.execute(query).fetchone()[0])
+        return sum(1 for _ in self)
+
+    def below(self, prefix: str) -> Iterator[V]:
+        """The values whose key, as text, begins with `prefix`, in their order."""
+        unvalue = self._form.unvalue
+        for _, value in self._all(lambda key, text: unvalue(key, json.loads(text)), prefix):
+            assert value is not None  # noqa: S101  (only `__iter__` leaves them out)
+            yield value
+
+    def _all(
+        self, read: Callable[[K, str], V | None], prefix: str = ""
+    ) -> Iterator[tuple[K, V | None]]:
+        # all at once: the ledger may write while somebody iterates
+        query = f"SELECT key, value FROM {self._table}"  # noqa: S608
+        bounds = (prefix, prefix + "\U0010ffff")
+        if prefix:
+            query += " WHERE key >= ? AND key < ?"
+        rows = self._database.execute(query + " ORDER BY rowid", bounds if prefix else ())
+        known = set()
+        for text, value in rows.fetchall():
+            key = self._form.unkey(text)
+            if key in self._gone:  # and if it came again, it came last
+                continue
+            known.add(key)
+            if key in self._new:
+                yield key, self._new[key]
+            else:
+                yield key, self._read[key] if key in self._read else read(key, value)
+        for key, new in list(self._new.items()):
+            if (key not in known) and (not prefix or self._form.key(key).startswith(prefix)):
+                yield key, new
+
+    def _row(self, columns: str, key: K) -> Any:
+        query = f"SELECT {columns} FROM {self._table} WHERE key = ?"  # noqa: S608
+        return self._database.execute(query, (self._form.key(key),)).fetchone()
+
+    # ------------------------------------------------------------------------------- writing
+
+    def __setitem__(self, key: K, value: V) -> None:
+        self._read.pop(key, None)
+        self._new[key] = value
+
+    def __delitem__(self, key: K) -> None:
+        if key not in self:
+            raise KeyError(key)
+        self._new.pop(key, None)
+        self._read.pop(key, None)
+        self._gone.add(key)
+
+    def setdefault(self, key: K, default: V) -> V:
+        """The value of a key, put there if there is none; it may be changed in place."""
+        if key not in self._new:
+            self._new[key] = _own(self[key]) if key in self else default
+            self._read.pop(key, None)
+        return self._new[key]
+
+    def clear(self) -> None:
+        """Forget everything."""
+        query = f"SELECT key FROM {self._table}"  # noqa: S608
+        unkey = self._form.unkey
+        self._gone |= {unkey(row[0]) for row in self._database.execute(query)}
+        self._new, self._read = {}, {}
+
+
+def _own(value: Any) -> Any:
+    return list(value) if isinstance(value, list) else value
