@@ -1,7 +1,7 @@
 """One run: model, evaluator, disclosure check (design §7), each step found done or done now.
 
 1. Both cubes are made ready: images and files fetched and verified.
-2. The prepared data are compared with what was prepared.
+2. The prepared data are compared with what was prepared: by their files' states, weekly by bytes.
 3. The model infers, unless its predictions are there whole.
 4. The evaluator evaluates, unless its file is there.
 5. The disclosure check reads that file; the record says how the run was made.
@@ -18,9 +18,9 @@ from pathlib import Path
 
 from .. import __version__
 from ..runner import flows
-from ..runner.content import changed
 from ..runner.cubes import Execution, ReadyCube
 from ..runner.engines.protocol import Limits
+from ..runner.seal import changed
 from ..schemas.errors import DataError
 from ..schemas.manifests import Benchmark, Cube, ResultImages
 from .datasets import LocalDataset
@@ -92,7 +92,7 @@ def make_run(
     folder.path.mkdir(parents=True, exist_ok=True, mode=0o700)
     model = _ready(place, order.model, pair.model_digest, order, say, stop)
     evaluator = _ready(place, order.evaluator, order.evaluator_digest, order, say, stop)
-    check_unchanged(order.dataset)
+    check_unchanged(order.dataset, full=False)
     how = execution(place, pair.short, folder.logs, stop)
     cached = folder.results.exists()
     held: frozenset[str] | None = None
@@ -117,9 +117,13 @@ def make_run(
     return Made(record, cached)
 
 
-def check_unchanged(dataset: LocalDataset) -> None:
-    """A DataError that says what differs, if the prepared data are not what was prepared."""
-    differences = changed(dataset.path, dataset.lines)
+def check_unchanged(dataset: LocalDataset, *, full: bool = True) -> None:
+    """A DataError that says what differs, if the prepared data are not what was prepared.
+
+    Without `full` the bytes are read only where a file was touched since they were read last, or
+    where that was a week ago.
+    """
+    differences = changed(dataset.path, dataset.lines, full=full)
     if differences:
         shown = "\n".join(f"  {line}" for line in differences[:10])
         more = f"\n  and {len(differences) - 10} more" if len(differences) > 10 else ""

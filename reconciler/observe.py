@@ -103,7 +103,7 @@ def _found(view: View, pair: Pair) -> tuple[str, tuple[str, ...]]:
     state = view.result(path)
     if state is None:
         return "", ()
-    if state.answer == "invalid" or view.result_item(path).manifest.spec.run_key != pair.key:
+    if state.answer == "invalid" or state.run_key != pair.key:
         return "other", ()
     standing = "withdrawn" if state.answer == "withdrawn" else view.standing(path)
     return "result", () if standing == "current" else (standing,)
