@@ -9,7 +9,7 @@ import click
 from .desk import ask_new_passphrase, ask_passphrase, home, json_option, workplace, yes_option
 from .groups import NearGroup
 from .output import confirm, print_json, print_text, say, several
-from .registry_trust import change, checkpoint, compare
+from .registry_trust import accept, change, checkpoint, compare
 from .upkeep import protect, upgrade
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ def command() -> None:
     """
 
 
-for _one in (change, checkpoint, compare):
+for _one in (accept, change, checkpoint, compare):
     command.add_command(_one)
 
 

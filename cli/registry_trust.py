@@ -1,9 +1,9 @@
-"""`medperf registry change|checkpoint|compare`: the admins, and proof that a view is new."""
+"""`medperf registry accept|change|checkpoint|compare`: who decides, and whether a view is new."""
 
 import click
 
 from .desk import json_option, workplace, yes_option
-from .output import print_json, print_text
+from .output import confirm, print_json, print_text
 
 
 @click.command("checkpoint")
@@ -118,3 +118,32 @@ def change(
             checkpoint_days=checkpoint_days,
         )
         send(place, proposed, yes=yes)
+
+
+@click.command("accept")
+@yes_option
+@click.pass_context
+def accept(ctx: click.Context, yes: bool) -> None:
+    """Look at what the registry's people have loosened, and let this site go on with it.
+
+    A lower threshold, owners whose models need no committee any more, an owner that the admins
+    gave new keys: each is signed by whom it takes, and starts nothing here before you have agreed.
+
+    \b
+    Example:
+      medperf registry accept
+    """
+    from ..reconciler.loosening import accept as accept_now
+    from ..reconciler.loosening import loosened
+
+    with workplace(ctx) as place:
+        view = place.view()
+        found = loosened(place, view)
+        if not found:
+            print_text("Nothing was loosened since you looked last.")
+            return
+        for one in found:
+            print_text(one.sentence, err=True)
+        confirm("Go on with that?", yes=yes)
+        accept_now(place, view)
+        print_text("Accepted. The next pass goes on.")

@@ -1,6 +1,6 @@
 """What holds a whole plan back, whoever approved its runs: pure, over a plan that is made.
 
-* `hold`: nothing new starts and nothing leaves (the view is stale, the site is suspended).
+* `hold`: nothing new starts and nothing leaves (a stale view, rest, a rule that was loosened).
 * `keep_within`: only so many results of a dataset leave to one benchmark, or to one model owner,
   since each tells a little about the same data (design §10).
 """
@@ -27,14 +27,15 @@ class Told:
     most: int | None
 
 
-def hold(plan: Plan, reason: str, explanation: str) -> Plan:
-    """The plan with everything blocked that would start or leave."""
-    if not reason:
-        return plan
+def hold(plan: Plan, reason: str, explanation: str, *, benchmark: str = "") -> Plan:
+    """The plan with everything blocked that would start or leave, of one benchmark or of all."""
     return replace(
         plan,
         runs=tuple(
-            _blocked(run, reason, explanation) if run.state in _STARTS else run for run in plan.runs
+            _blocked(run, reason, explanation)
+            if run.state in _STARTS and benchmark in ("", run.pair.benchmark)
+            else run
+            for run in plan.runs
         ),
     )
 
