@@ -65,6 +65,7 @@ def create(
           --data_path images --labels_path labels.csv --benchmark chestxray
     """
     from ..reconciler.preparing import RawParts, create_dataset
+    from ..schemas.errors import TaskError
 
     parts = RawParts(
         name,
@@ -76,7 +77,12 @@ def create(
         prepared,
     )
     with workplace(ctx) as place:
-        dataset = create_dataset(place, place.view(), parts, say=say)
+        try:
+            dataset = create_dataset(place, place.view(), parts, say=say)
+        except TaskError as error:
+            if error.log_tail:
+                say("The end of its log, which stays here:\n" + error.log_tail)
+            raise
         print_text(
             f"Dataset {name!r} is prepared. Its uid is {dataset.uid}.\n"
             f"Next: medperf dataset submit --data_uid {dataset.uid}"

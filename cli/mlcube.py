@@ -123,7 +123,8 @@ def submit(
         ask_to_send(f"The cube {place.owner}/{name}", files, place.url, yes=yes)
         proposal = place.propose(f"cube-{name}", files, f"Add the cube {place.owner}/{name}")
     if host is not None:
-        say(f"Upload the files in {host} to {host_url} before anybody reviews the proposal.")
+        names = ", ".join(sorted(path.name for path in host.iterdir() if path.is_file()))
+        say(f"Upload {names} from {host} to {host_url} before anybody reviews the proposal.")
     print_text(f"Proposed as {proposal.shown}. Merge it with: medperf proposal merge {proposal.id}")
 
 

@@ -2,9 +2,9 @@
 
 import click
 
-from .desk import home, json_option
+from .desk import home, json_option, yes_option
 from .groups import NearGroup
-from .output import print_json, print_table, print_text
+from .output import confirm, plain, print_json, print_table, print_text
 
 
 @click.group("profile", cls=NearGroup)
@@ -43,6 +43,47 @@ def ls(as_json: bool) -> None:
     print_table(
         ("profile", "owner", "engine", "registry"), rows, empty="None yet: 'medperf login'."
     )
+
+
+@command.command("view")
+@click.argument("name", required=False)
+@json_option
+@click.pass_context
+def view_(ctx: click.Context, name: str | None, as_json: bool) -> None:
+    """Show profile NAME with all its settings; default: the active one.
+
+    \b
+    Example:
+      medperf profile view
+    """
+    known, profile = home().profile(name or ctx.find_root().obj)
+    if as_json:
+        print_json({"name": known, **plain(profile)})
+        return
+    from ..schemas.documents import dump
+
+    fields = profile.model_dump(by_alias=True, exclude_none=True, mode="json")
+    print_text(f"# {known}\n{dump(fields).decode().rstrip()}")
+
+
+@command.command("delete")
+@click.argument("name")
+@yes_option
+def delete(name: str, yes: bool) -> None:
+    """Forget profile NAME; its keys, datasets and runs stay where they are.
+
+    \b
+    Example:
+      medperf profile delete old-registry
+    """
+    where = home()
+    _, profile = where.profile(name)
+    confirm(
+        f"Forget profile {name!r}? What it stored stays in {where.resolve(profile.storage)}.",
+        yes=yes,
+    )
+    where.forget(name)
+    print_text(f"Profile {name!r} is forgotten.")
 
 
 @command.command("activate")

@@ -195,6 +195,31 @@ class Home:
         beside.write_text(stream.getvalue())
         beside.replace(self.file)
 
+    def forget(self, name: str) -> None:
+        """Takes a profile out of the file; a UsageError for the active one, if there are others."""
+        from io import StringIO
+
+        from ruamel.yaml import YAML
+
+        config = self.read()
+        if config is None or name not in config.profiles:
+            raise UsageError(f"There is no profile {name!r} in {self.file}.")
+        if config.active == name and len(config.profiles) > 1:
+            raise UsageError(
+                f"{name!r} is the active profile: 'medperf profile activate' another one first."
+            )
+        if len(config.profiles) == 1:
+            self.file.unlink()
+            return
+        yaml = YAML()
+        document: Any = yaml.load(self.file.read_text())
+        del document["profiles"][name]
+        stream = StringIO()
+        yaml.dump(document, stream)
+        beside = self.file.with_name(f"config.yaml.{os.getpid()}.tmp")
+        beside.write_text(stream.getvalue())
+        beside.replace(self.file)
+
 
 def _sentence(file: Path, line_of: Any, item: dict[str, Any]) -> str:
     where = tuple(item["loc"])

@@ -54,6 +54,8 @@ def image_registry(tmp_path: Path) -> Iterator[str]:
                 time.sleep(0.1)
         yield address
         server.kill()
+    for identity in docker("images", "-q", "--filter", f"reference={address}/*/*").split():
+        docker("rmi", "-f", identity)
 
 
 @pytest.fixture
