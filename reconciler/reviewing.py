@@ -59,7 +59,7 @@ def _review(place: Workplace, view: View, proposal: Proposal) -> Review:
     wanted = [change for change in changes if change.status in ("A", "M")]
     blobs = dict(repository.blobs({change.oid for change in wanted if change.mode == "100644"}))
     files = {change.path: blobs[change.oid] for change in wanted if change.oid in blobs}
-    verdict = validate(repository, view.tip, proposal.head)
+    verdict = validate(repository, view.tip, proposal.head, index=place.index)
     member = place.profile.me.member
     by = f"{place.owner}/{member.name}" if member else ""
     subjects = _subjects(view, files, by) if by else ()
@@ -148,7 +148,7 @@ def sign_and_merge(place: Workplace, view: View, seen: Review) -> Merged:
             signer=actor.signer,
         )
     signed = tuple(subject.path for subject in seen.to_sign)
-    verdict = validate(place.repository, view.tip, proposal.head)
+    verdict = validate(place.repository, view.tip, proposal.head, index=place.index)
     _refuse(verdict, signed)
 
     def check(main: str, merge: str) -> None:
