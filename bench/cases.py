@@ -1,0 +1,255 @@
+"""What is measured: each function gives its rows, floors taken beside them in the same run."""
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import yaml
+
+from medperf.registry.git import MAIN, Author, Repository
+from medperf.runner import seal
+from medperf.runner.content import content_hash
+from tests.registry.world import REGISTRY_ID, cube_manifest, signer
+
+from .measure import BIN, Sample, call, command, timed
+from .report import Case
+from .world import SITE, Built
+
+MEDPERF = BIN / "medperf"
+
+
+def start(runs: int) -> Iterator[Case]:
+    """Commands that do nothing, beside the import of their command line library."""
+    floor = command([sys.executable, "-c", "import click"], runs=runs)
+    bare = command([sys.executable, "-c", "pass"], runs=runs)
+    beside = f"import click {floor.seconds:.3f} s, python {bare.seconds:.3f} s"
+    completing = {"_MEDPERF_COMPLETE": "bash_complete", "COMP_WORDS": "medperf re"}
+    completing |= {"COMP_CWORD": "1"}
+    for name, words, env in (
+        ("medperf --help", ["--help"], {}),
+        ("medperf --version", ["--version"], {}),
+        ("completion of a word", [], completing),
+    ):
+        found = command([MEDPERF, *words], runs=runs, env=env)
+        ratio = found.seconds / floor.seconds
+        figure = f"{found.seconds:.3f} s = {ratio:.2f} x, {found.memory:.0f} MB"
+        ok = ratio <= 2 and found.memory <= 45
+        yield Case(name, figure, beside, "<= 2 x (issue 2: 2.5 x), <= 45 MB", ok)
+
+
+def site(folder: Path, built: Built) -> dict[str, str]:
+    """A home whose site is hospital0 of this registry; the surroundings that name it."""
+    home = folder / "home"
+    home.mkdir(parents=True, exist_ok=True)
+    profile = {
+        "registry": {
+            "url": str(built.url),
+            "id": REGISTRY_ID,
+            "root": built.root,
+            "admins": [signer("committee/alice").fingerprint],
+            "approval": "signed",
+        },
+        "me": {"owner": SITE},
+        "storage": str(folder / "storage"),
+        "engine": "sandbox",
+    }
+    config = {"active": "default", "profiles": {"default": profile}}
+    (home / "config.yaml").write_text(yaml.safe_dump(config))
+    return {"MEDPERF_HOME": str(home)}
+
+
+def fetch(folder: Path, built: Built, runs: int) -> Sample:
+    """What bare Git needs to see that nothing is new."""
+    git = ["git", f"--git-dir={folder / 'storage' / 'registry.git'}", "fetch", "--quiet"]
+    refs = "+refs/heads/main:refs/remotes/origin/main"
+    return command([*git, str(built.url), refs], runs=runs)
+
+
+LIMITS = {  # manifests: seconds beside the fetch, MB; first read seconds, MB
+    1_000: (0.5, 80, 4.0, 200),
+    10_000: (0.5, 80, 4.0, 200),
+    100_000: (1.0, 150, 40.0, 400),
+}
+
+
+def registry(
+    folder: Path, built: Built, size: int, runs: int, growth: dict[str, list[tuple[int, float]]]
+) -> Iterator[Case]:
+    """A registry of one size: read, looked at, changed, validated."""
+    name = f"{size:,} manifests"
+    limit, memory, first_limit, first_memory = LIMITS[size]
+    few = 1 if size >= 100_000 else runs
+    read = call("snapshot", built.url, runs=few)
+    yield Case(
+        f"first read, all validated: {name}",
+        f"{read.seconds:.2f} s, {read.memory:.0f} MB",
+        "",
+        f"<= {first_limit:.0f} s, <= {first_memory} MB",
+        read.seconds <= first_limit and read.memory <= first_memory,
+    )
+    growth.setdefault("first read", []).append((size, read.seconds))
+    env = site(folder, built)
+    first = command([MEDPERF, "plan"], runs=1, env=env)
+    yield Case(
+        f"first plan, all history judged: {name}", f"{first.seconds:.2f} s, {first.memory:.0f} MB"
+    )
+    warm = command([MEDPERF, "plan"], runs=runs, env=env)
+    bare = fetch(folder, built, runs)
+    beside = warm.seconds - bare.seconds
+    yield Case(
+        f"plan with nothing new: {name}",
+        f"{beside:.2f} s beside the fetch, {warm.memory:.0f} MB",
+        f"git fetch {bare.seconds:.3f} s",
+        f"<= {limit} s, <= {memory} MB",
+        beside <= limit and warm.memory <= memory,
+    )
+    growth.setdefault("plan with nothing new", []).append((size, beside))
+    yield from _proposal(folder, built, name, runs)
+    growth_ = growth.setdefault("100 changed", [])
+    built.grow()
+    after = command([MEDPERF, "plan"], runs=1, env=env)
+    yield Case(
+        f"plan after 100 changed: {name}",
+        f"{after.seconds - bare.seconds:.2f} s beside the fetch",
+        f"git fetch {bare.seconds:.3f} s",
+        "<= 0.5 s",
+        after.seconds - bare.seconds <= 0.5,
+    )
+    growth_.append((size, after.seconds - bare.seconds))
+    if size <= 10_000:
+        check = call("verify", built.url, runs=1)
+        ok = check.seconds <= 15 and check.memory <= 300
+        figure = f"{check.seconds:.1f} s, {check.memory:.0f} MB"
+        yield Case(f"registry verify: {name}", figure, "", "<= 15 s, <= 300 MB", ok)
+
+
+def _proposal(folder: Path, built: Built, name: str, runs: int) -> Iterator[Case]:
+    from medperf.schemas.documents import dump
+
+    with Repository.open(built.url) as repository:
+        tip = repository.resolve(MAIN) or ""
+        head = repository.commit(
+            [tip],
+            tip,
+            {"cubes/modeler0/newest.yaml": dump(cube_manifest("modeler0/newest", "model"))},
+            message="Add a model",
+            author=Author.of("modeler0/first"),
+            signer=signer("modeler0/first"),
+        )
+    index = folder / "validate.sqlite"
+    shutil.copyfile(folder / "storage" / "index.sqlite", index)
+    call("look", built.url, index, runs=1)
+    found = call("validate", built.url, head, index, runs=runs)
+    figure = f"{found.seconds:.2f} s, {found.memory:.0f} MB, index warm"
+    yield Case(f"validate --base, one new: {name}", figure, "", "<= 1.5 s", found.seconds <= 1.5)
+
+
+def hashing(folder: Path, quick: bool, runs: int) -> Iterator[Case]:
+    """The content hash of large and of small files, and the look that spares it."""
+    megabytes, small = (200, 4_000) if quick else (1_000, 20_000)
+    large = folder / "large"
+    _files(large / "data", 200, megabytes * 5_000)
+    paths = sorted(large.rglob("*.bin"))
+    two = timed(lambda: _plain(paths, 2), runs=runs)
+    ours = timed(lambda: content_hash(large), runs=runs)
+    ratio = two / ours
+    yield Case(
+        f"content hash, {megabytes} MB in 200 files",
+        f"{ours:.2f} s = {ratio:.2f} x the floor's speed",
+        f"hashlib, two threads {two:.2f} s",
+        ">= 0.9 x",
+        ratio >= 0.9,
+    )
+    lines = content_hash(large).lines
+    later = time.time() + 60
+    seal.changed(large, lines, now=later)
+    again = timed(lambda: seal.changed(large, lines, now=later), runs=runs)
+    share = again / ours
+    yield Case(
+        f"re-check of {megabytes} MB untouched",
+        f"{again * 1000:.1f} ms = {share:.1%}",
+        f"full hash {ours:.2f} s",
+        "<= 5 %",
+        share <= 0.05,
+    )
+    shutil.rmtree(large)
+    many = folder / "many"
+    _files(many / "data", small, 8192)
+    paths = sorted(many.rglob("*.bin"))
+    one = timed(lambda: _plain(paths, 1), runs=runs)
+    ours = timed(lambda: content_hash(many), runs=runs)
+    figure = f"{ours:.2f} s = {one / ours:.2f} x the floor's speed"
+    floor = f"hashlib, one thread {one:.2f} s"
+    name = f"content hash, {small:,} files of 8 KiB"
+    yield Case(name, figure, floor, ">= 1.3 x", one / ours >= 1.3)
+    shutil.rmtree(many)
+
+
+def _files(folder: Path, count: int, size: int) -> None:
+    folder.mkdir(parents=True)
+    for number in range(count):
+        (folder / f"{number}.bin").write_bytes(os.urandom(64) * (size // 64))
+
+
+def _plain(paths: list[Path], threads: int) -> None:
+    def one(path: Path) -> str:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+
+    if threads == 1:
+        for path in paths:
+            one(path)
+        return
+    with ThreadPoolExecutor(threads) as pool:
+        list(pool.map(one, paths))
+
+
+def publishing(folder: Path, built: Built, quick: bool) -> Iterator[Case]:
+    """Sites that publish at the same time, each a process with a clone of its own."""
+    sites, passes = (8, 2) if quick else (32, 5)
+    start = time.perf_counter()
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-m", "bench.calls", "publish", built.url]
+            + [folder / f"clone{number}.git", f"site{number}", str(passes)],
+            stdout=subprocess.PIPE,
+        )
+        for number in range(sites)
+    ]
+    pushes = sum(int(process.communicate()[0]) for process in processes)
+    slowest = time.perf_counter() - start
+    with Repository.open(built.url) as repository:
+        heads = [f"refs/heads/sites/site{number}/ward" for number in range(sites)]
+        trees = [repository.tree(repository.resolve(head) or "") for head in heads]
+    kept = sum(
+        path.startswith(f"results/site{at}/") for at, tree in enumerate(trees) for path in tree
+    )
+    each = slowest / passes
+    yield Case(
+        f"{sites} sites, {passes} passes each, at once",
+        f"{kept} of {sites * passes} kept, {pushes / (sites * passes):.2f} pushes a commit, "
+        f"{each:.1f} s a pass of the slowest",
+        "",
+        "nothing lost, 1.00, <= 5 s",
+        kept == sites * passes == pushes and each <= 5,
+    )
+
+
+NOT_MEASURED = (
+    ("medperf validate beside check-jsonschema", "check-jsonschema is not among our tools yet"),
+    ("overhead of a task over docker run, apptainer exec", "not built yet"),
+    ("four models at once (--jobs)", "a pass still makes one run after another"),
+    ("a pass that publishes 500 results", "not built yet; a proposal takes 100, the next waits"),
+    ("downloads beside curl", "not built yet"),
+)
+
+
+def missing() -> Iterator[Case]:
+    """What the issue asks for and nothing measures here, each with its reason."""
+    return (Case(name, f"not measured: {why}") for name, why in NOT_MEASURED)
