@@ -253,8 +253,9 @@ class _Api(BaseHTTPRequestHandler):
 
     def _answer(self, body: Any) -> None:
         self.asked.append((self.command, self.path, body))
+        number = int(self.path.split("/pulls/")[1].split("/")[0])
         about = {
-            "number": 1,
+            "number": number,
             "sha": "f" * 40,
             "html_url": "https://github.com/o/r/pull/1",
             "head": {"sha": self.head, "ref": "x", "repo": None},
