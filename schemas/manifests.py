@@ -93,6 +93,7 @@ class Model(BaseModel):
         alias_generator=to_camel,
         validate_by_name=True,
         allow_inf_nan=False,
+        defer_build=True,  # a command pays for the kinds that it reads, not for all
     )
 
 
