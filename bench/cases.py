@@ -216,8 +216,10 @@ def publishing(folder: Path, built: Built, quick: bool) -> Iterator[Case]:
     start = time.perf_counter()
     processes = [
         subprocess.Popen(
-            [sys.executable, "-m", "bench.calls", "publish", built.url]
-            + [folder / f"clone{number}.git", f"site{number}", str(passes)],
+            [
+                *(sys.executable, "-m", "bench.calls", "publish", built.url),
+                *(str(folder / f"clone{number}.git"), f"site{number}", str(passes)),
+            ],
             stdout=subprocess.PIPE,
         )
         for number in range(sites)

@@ -200,7 +200,8 @@ def test_cubes_that_cannot_be_submitted(world: World, tmp_path: Path) -> None:
 @pytest.mark.usefixtures("unchanged")
 def test_data_that_cannot_be_prepared(world: World, tmp_path: Path) -> None:
     (tmp_path / "raw").mkdir()
-    words = "dataset create --name second --description x --location x --benchmark toy".split()
+    words = ["dataset", "create", "--name", "second", "--description", "x", "--location", "x"]
+    words += ["--benchmark", "toy"]
     for data, labels, code in (("none", "raw", 2), ("raw", "none", 2), ("raw", "raw", 1)):
         done = world.medperf(
             *words, "--data_path", str(tmp_path / data), "--labels_path", str(tmp_path / labels)
