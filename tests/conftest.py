@@ -1,7 +1,8 @@
 """What holds for every test: a home of its own, no network, engines only where they are.
 
 A test marked `docker`, `singularity`, `cosign`, `act` or `prism` is skipped with a reason where
-that program is absent, and fails instead where `MEDPERF_REQUIRE` (comma-separated) names it, as CI does.
+that program is absent, and fails instead where `MEDPERF_REQUIRE` (comma-separated) names it, as
+CI does.
 """
 
 import functools
