@@ -116,9 +116,13 @@ def _print_local(result: "LocalResult", *, err: bool = False) -> None:
         print_text("It is withheld: " + "; ".join(result.withheld), err=err)
         return
     rows: list[tuple[object, ...]]
-    rows = [(name, value, "leaves") for name, value in result.metrics.items()]
-    rows += [(one.metric, "-", f"suppressed: {one.reason}") for one in result.suppressed]
-    headers = ("metric", "value", "what happens")
+    before = {name: str(value)[:40] for name, value in result.before.items()}
+    rows = [(name, before.get(name), value, "leaves") for name, value in result.metrics.items()]
+    rows += [
+        (one.metric, before.get(one.metric), "-", f"suppressed: {one.reason}")
+        for one in result.suppressed
+    ]
+    headers = ("metric", "before", "leaves as", "what happens")
     print_table(headers, rows, empty="No metric would leave.", err=err)
     print_text(f"These numbers carry at most {result.bits} bits.", err=err)
 

@@ -30,7 +30,7 @@ class LocalResult:
     suppressed: tuple[Suppressed, ...]
     bits: int
     withheld: tuple[str, ...]
-    before: Mapping[str, object]
+    before: Mapping[str, object]  # what the evaluator wrote for each metric, as it wrote it
 
 
 @dataclass(frozen=True)
@@ -115,8 +115,19 @@ def _local(place: Workplace, view: View, run: PlannedRun) -> LocalResult:
         suppressed=kept.suppressed,
         bits=kept.bits,
         withheld=withheld,
-        before=before if isinstance(before, dict) else {},
+        before={
+            name: _found(before, metric.source)
+            for name, metric in benchmark.metrics.items()
+            if _found(before, metric.source) is not None
+        },
     )
+
+
+def _found(raw: object, path: Sequence[str]) -> object:
+    """What stands at a metric's place in the evaluator's file; None if nothing does."""
+    for key in path:
+        raw = raw.get(key) if isinstance(raw, dict) else None
+    return raw
 
 
 def find_run(runs: Sequence[PlannedRun], uid: str) -> PlannedRun:

@@ -69,10 +69,10 @@ def test_a_run_key_changes_with_each_thing_that_it_names(
     assert run_key(registry=REGISTRY_ID, partial=partial, **other) != key
 
 
-FILES = st.dictionaries(st.text(min_size=1).filter(lambda t: "\n" not in t), HEX, min_size=2)
+FILES = st.dictionaries(st.text("abcé /._-", min_size=1, max_size=12), HEX, min_size=2, max_size=6)
 
 
-@given(FILES.filter(lambda files: all(name.isprintable() for name in files)), st.data())
+@given(FILES, st.data())
 def test_content_lines_do_not_depend_on_order_and_see_every_swap(
     files: dict[str, str], data: st.DataObject
 ) -> None:

@@ -334,3 +334,18 @@ def test_a_site_rests_by_command(world: World) -> None:
     assert world.medperf("suspend", "--reason", "moving house").returncode == 0
     assert "suspended: moving house" in world.medperf("explain").stdout
     assert world.medperf("resume").returncode == 0
+
+
+def test_before_after_and_reason_stand_side_by_side(world: World) -> None:
+    written = {"AUC": {"Edema": 0.91349999}, "n": {"Edema": 4}}
+    world.add_model("few", {"write": json.dumps(written)})
+    world.reconcile()
+    _, waiting = awaiting(world.hospital, world.run("modeler/few").pair.local_name)
+    assert waiting[0].before == {"auc-edema": 0.91349999, "n-edema": 4}
+    shown = world.medperf("result", "view", waiting[0].name).stdout
+    assert "0.91349999" in shown
+    assert "suppressed: small-cells" in shown
+    _, (reference,) = awaiting(world.hospital, world.run(REF).pair.local_name)
+    shown = world.medperf("result", "release", reference.name, "-y").stderr
+    assert "BEFORE" in shown
+    assert "LEAVES AS" in shown
