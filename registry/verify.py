@@ -14,6 +14,7 @@ from .view import Pinned, View, open_view
 
 if TYPE_CHECKING:
     from .git import Repository
+    from .index import Index
 
 
 @dataclass(frozen=True)
@@ -39,8 +40,16 @@ class Report:
 
 def verify_registry(repository: "Repository", tip: str, pinned: Pinned | None = None) -> Report:
     """Every commit, statement and result of a registry, checked; a stall is told, not raised."""
+    from .index import Index
+
+    # in a private file, so that memory does not grow with the registry
+    with Index() as index:
+        return _report(repository, tip, pinned, index)
+
+
+def _report(repository: "Repository", tip: str, pinned: Pinned | None, index: "Index") -> Report:
     try:
-        view = open_view(repository, tip, pinned=pinned)
+        view = open_view(repository, tip, pinned=pinned, index=index)
     except StalledError as error:
         return Report(tip, "", 0, 0, 0, 0, str(error), (str(error),), (), {})
     except RegistryError as error:
@@ -62,7 +71,7 @@ def verify_registry(repository: "Repository", tip: str, pinned: Pinned | None = 
         "",
         tuple(invalid),
         view.notes,
-        view.pending,
+        dict(view.pending),
     )
 
 
