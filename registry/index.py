@@ -84,6 +84,7 @@ class Index:
         self._latest: dict[str, Ledger] = {}
         self._documents: dict[str, tuple[str, str]] = {}
         self._unsaved = False
+        self._read = False  # whether a ledger of ours is being read, whose rows must stay
         self._database.execute("BEGIN")
 
     def __enter__(self) -> Self:
@@ -150,8 +151,8 @@ class Index:
 
         An sqlite3.Error says that the ledgers cannot be used any more.
         """
-        first, self._latest = not self._latest, dict(walks)
-        self._unsaved = True
+        first, self._read = not self._read, True
+        self._latest, self._unsaved = dict(walks), True
         self._premises = _premises(pinned)
         if first and self._may_write():
             self._save()

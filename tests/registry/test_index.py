@@ -320,6 +320,11 @@ def test_a_later_look_in_one_process_leaves_the_earlier_view_as_it_was(
             assert everything_of(first.ledger) == before
             full = everything_of(open_view(world.repository, world.tip or "").ledger)
             assert everything_of(second.ledger) == full
+            head = world.propose({"README.md": b"Other.\n"}, by="committee/alice")
+            assert validate(world.repository, world.tip or "", head, index=index).answer == "valid"
+            open_view(world.repository, world.tip or "", index=index)
+            assert everything_of(first.ledger) == before
+            assert everything_of(second.ledger) == full
         with Index(tmp_path / "index.sqlite") as index:
             third = open_view(world.repository, world.tip or "", index=index)
             assert everything_of(third.ledger) == full
