@@ -44,8 +44,7 @@ def result_data(view: View, against: str) -> bytes:
     found = [
         item
         for path, item in view.snapshot.results.items()
-        if path == against
-        or (len(against) >= 6 and item.manifest.spec.run_key.startswith(against))
+        if path == against or (len(against) >= 6 and item.manifest.spec.run_key.startswith(against))
     ]
     if len(found) != 1:
         raise UsageError(
