@@ -78,7 +78,7 @@ class Runner:
         self.folder = folder
         self.common = common or folder
         self._git = load_git()(str(folder))
-        self._network: Path | None = None
+        self._network: _NetworkConfig | None = None
 
     def run(
         self,
@@ -116,9 +116,16 @@ class Runner:
         environment = {
             "GIT_DIR": str(self.folder),
             "GIT_OBJECT_DIRECTORY": str(self.common / "objects"),
-            "GIT_CONFIG_GLOBAL": str(self._network_config()) if network else os.devnull,
+            "GIT_CONFIG_GLOBAL": os.devnull,
             **_NEUTRAL,
         }
+        if network:
+            config = self._network_config()
+            environment["GIT_CONFIG_GLOBAL"] = str(config.file)
+            environment["GIT_CONFIG_COUNT"] = str(len(config.secrets))
+            for at, (key, value) in enumerate(config.secrets):
+                environment[f"GIT_CONFIG_KEY_{at}"] = key
+                environment[f"GIT_CONFIG_VALUE_{at}"] = value
         if "GIT_COMMON_DIR" in os.environ:
             environment["GIT_COMMON_DIR"] = str(self.common)
         if "GIT_WORK_TREE" in os.environ:  # cannot be unset, nor empty; nothing of ours looks there
@@ -127,7 +134,7 @@ class Runner:
             environment["GIT_INDEX_FILE"] = str(self.folder / "index")
         return environment
 
-    def _network_config(self) -> Path:
+    def _network_config(self) -> "_NetworkConfig":
         if self._network is None:
             self._network = _write_network_config(self._git, self.folder)
         return self._network
@@ -144,25 +151,41 @@ def load_git() -> "type[Git]":
     return Git
 
 
-def _write_network_config(git: "Git", folder: Path) -> Path:
-    """The part of the user's configuration that reaching a remote needs, as a file of ours.
+@dataclass(frozen=True)
+class _NetworkConfig:
+    """The part of the user's configuration that reaching a remote needs: a file, and secrets.
 
-    A file, since a local remote's process gets no `-c` options and a token must not stand among a
-    command's arguments, where every user of the machine sees it.
+    A file, since a local remote's process gets no `-c` options. What may hold a token is in
+    `secrets` instead and goes by the environment: never into a file of ours, nor among a command's
+    arguments, where every user of the machine sees it.
     """
+
+    file: Path
+    secrets: tuple[tuple[str, str], ...]
+
+
+def _write_network_config(git: "Git", folder: Path) -> _NetworkConfig:
     process = git.execute(
         ["git", "config", "--global", "--includes", "--null", "--list"],
         as_process=True,
         env={"LC_ALL": "C"},
     )
-    out, _ = process.communicate()
+    out, said = process.communicate()
     process._terminate()
+    if process.status and b"unable to read config file" not in said:  # that one: there is none
+        raise RegistryError(
+            "Git cannot read your own configuration: "
+            + _said(said.decode(errors="replace").strip())
+        )
+    secrets: list[tuple[str, str]] = []
     # A local remote would otherwise tidy itself up in the background.
     lines = ["[gc]", "\tautoDetach = false", "[maintenance]", "\tautoDetach = false"]
     has_ssh = "GIT_SSH_COMMAND" in os.environ
     for entry in out.decode(errors="surrogateescape").split("\0"):
         key, _, value = entry.partition("\n")
-        if _REACHING.match(key):
+        if key.endswith((".extraheader", ".cookie")):
+            secrets.append((key, value))
+        elif _REACHING.match(key):
             section, _, name = key.rpartition(".")
             top, dot, subsection = section.partition(".")
             lines.append(f"[{top} {_quoted(subsection)}]" if dot else f"[{top}]")
@@ -175,7 +198,7 @@ def _write_network_config(git: "Git", folder: Path) -> Path:
     with os.fdopen(handle, "w", errors="surrogateescape") as file:
         file.write("\n".join(lines) + "\n")
     Path(temporary).replace(target)
-    return target
+    return _NetworkConfig(target, tuple(secrets))
 
 
 def _quoted(text: str) -> str:
