@@ -16,6 +16,8 @@ _LEAST = 4
 
 def columns(text: str) -> int:
     """How many columns of a terminal `text` takes: two for wide characters, none for combining."""
+    if text.isascii():  # nearly every cell of a table of thousands
+        return len(text)
     return sum(
         0 if unicodedata.combining(char) else 1 + (unicodedata.east_asian_width(char) in "WF")
         for char in text
