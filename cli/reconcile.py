@@ -47,15 +47,16 @@ def command(
         return _means(benchmark, pair.benchmark) and _means(model, pair.model)
 
     stop = threading.Event()
-    with workplace(ctx) as place, stopped_by_signals(stop):
+    with stopped_by_signals(stop):
         while True:
-            summary = reconcile(place, say=say, stop=stop, wanted=wanted)
-            if problem := tell_hook(place, summary.plan):
-                say(problem)
-            if as_json:
-                print_json(summary)
-            else:
-                print_summary(summary)
+            with workplace(ctx) as place:
+                summary = reconcile(place, say=say, stop=stop, wanted=wanted)
+                if problem := tell_hook(place, summary.plan):
+                    say(problem)
+                if as_json:
+                    print_json(summary)
+                else:
+                    print_summary(summary)
             if stop.is_set():
                 return 130
             if every is None or stop.wait(every):

@@ -18,7 +18,7 @@ from ..registry.proposals import Proposal
 from ..registry.rules import number
 from ..registry.snapshot import Item, read_item
 from ..registry.summary import Summary, summarize
-from ..registry.validate import Verdict, validate
+from ..registry.validate import Verdict
 from ..registry.view import View
 from ..schemas.errors import InvalidDocumentError, UsageError, WaitError
 from ..schemas.names import resolve
@@ -59,7 +59,7 @@ def _review(place: Workplace, view: View, proposal: Proposal) -> Review:
     wanted = [change for change in changes if change.status in ("A", "M")]
     blobs = dict(repository.blobs({change.oid for change in wanted if change.mode == "100644"}))
     files = {change.path: blobs[change.oid] for change in wanted if change.oid in blobs}
-    verdict = validate(repository, view.tip, proposal.head, index=place.index)
+    verdict = place.judge(view.tip, proposal.head)
     member = place.profile.me.member
     by = f"{place.owner}/{member.name}" if member else ""
     subjects = _subjects(view, files, by) if by else ()
@@ -148,11 +148,11 @@ def sign_and_merge(place: Workplace, view: View, seen: Review) -> Merged:
             signer=actor.signer,
         )
     signed = tuple(subject.path for subject in seen.to_sign)
-    verdict = validate(place.repository, view.tip, proposal.head, index=place.index)
+    verdict = place.judge(view.tip, proposal.head)
     _refuse(verdict, signed)
 
     def check(main: str, merge: str) -> None:
-        _refuse(validate(place.repository, main, merge), signed)
+        _refuse(place.judge(main, merge), signed)
 
     commit = proposals.merge(
         place.repository,

@@ -19,6 +19,7 @@ from ..registry.keys import Signer, load_signer
 from ..registry.paths import statement_path
 from ..registry.proposals import Proposal, branch_for, propose
 from ..registry.statements import make_approval
+from ..registry.validate import Verdict, validate
 from ..registry.view import Pinned, View, open_view
 from ..runner.assets import AssetPolicy, Assets
 from ..runner.cubes import ReadyCube
@@ -64,7 +65,7 @@ class Workplace:
         self._actors: dict[Identity, Actor] = {}  # a passphrase is asked for once a command
         self._repository: Repository | None = None
         self._view: View | None = None
-        self._index: Index | None = None
+        self._indexes: list[Index] = []
 
     def __enter__(self) -> Self:
         return self
@@ -79,9 +80,9 @@ class Workplace:
 
     def close(self) -> None:
         """Closes the index, which keeps what was judged, and the clone."""
-        if self._index is not None:
-            self._index.close()
-            self._index = None
+        while self._indexes:  # the oldest first: who reads keeps the others from writing
+            self._indexes.pop(0).close()
+        self._view = None
         if self._repository is not None:
             self._repository.close()
             self._repository = None
@@ -96,12 +97,18 @@ class Workplace:
             self._repository = make(path)
         return self._repository
 
-    @property
-    def index(self) -> Index:
-        """What of the clone has been judged already, kept on disk."""
-        if self._index is None:
-            self._index = Index(self.storage / "index.sqlite")
-        return self._index
+    def _new_index(self) -> Index:
+        """What of the clone has been judged already, as it is on disk now.
+
+        Each view has a reading of its own, so that nothing done later can change what it says.
+        """
+        self._indexes.append(Index(self.storage / "index.sqlite"))
+        return self._indexes[-1]
+
+    def judge(self, base: str, head: str) -> Verdict:
+        """The rules' verdict on merging `head` into main's tip `base`."""
+        with Index(self.storage / "index.sqlite", keep=False) as index:
+            return validate(self.repository, base, head, index=index, pinned=self.pinned)
 
     @property
     def url(self) -> str:
@@ -134,7 +141,7 @@ class Workplace:
         # another process may have verified more since: then even a known tip is asked about again
         if self._view is None or self._view.tip != tip or verified not in (None, tip):
             self._view = open_view(
-                self.repository, tip, pinned=self.pinned, verified=verified, index=self.index
+                self.repository, tip, pinned=self.pinned, verified=verified, index=self._new_index()
             )
         view = self._view
         now = marker.read_text().strip() if marker.exists() else None

@@ -389,6 +389,8 @@ def walk(
             f"{repository.folder} is a shallow clone, so its history cannot be judged: "
             "run `git fetch --unshallow` in it."
         )
+    if index is not None and not index.serves(pinned):
+        index = None
     way = _Way(repository, tip, library or Library(repository, index), pinned, verified)
     if index is None:
         return way.go(maker, None)

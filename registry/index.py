@@ -78,13 +78,19 @@ class StoredItem(Item[Any]):
 class Index:
     """The kept ledgers and documents of one clone; close it, or use it in a `with`."""
 
-    def __init__(self, path: Path | None = None) -> None:
-        """The index in a file, or, without one, in a private file that is gone afterwards."""
+    def __init__(self, path: Path | None = None, *, keep: bool = True) -> None:
+        """The index in a file, or, without one, in a private file that is gone afterwards.
+
+        Without `keep` the file is only read. One index serves one view: a second walk with the
+        same index would change the tables that the first one's ledger reads.
+        """
+        self._keep = keep
         self._database = _opened(path)
         self._latest: dict[str, Ledger] = {}
         self._documents: dict[str, tuple[str, str]] = {}
         self._unsaved = False
         self._read = False  # whether a ledger of ours is being read, whose rows must stay
+        self._premises = ""
         self._database.execute("BEGIN")
 
     def __enter__(self) -> Self:
@@ -97,7 +103,7 @@ class Index:
         """Keep what was judged since, unless somebody else is at it, and close the file."""
         states = any(_states(ledger).touched for ledger in self._latest.values())
         with suppress(sqlite3.Error):
-            if self._unsaved or states:
+            if self._keep and (self._unsaved or states):
                 self._save()
         self._database.close()
         self._latest = {}
@@ -141,6 +147,10 @@ class Index:
             self._database.execute("DELETE FROM meta WHERE key LIKE ?", (f"{walk}.%",))
             self._unsaved = True
 
+    def serves(self, pinned: Pinned | None) -> bool:
+        """Whether a walk with these pins can use it: not while a ledger of others is being read."""
+        return not self._read or self._premises == _premises(pinned)
+
     def relieve(self, ledger: Ledger) -> None:
         """Move what a ledger has gathered into its tables, if it is so much that memory minds."""
         if len(self._documents) >= _AT_ONCE or _heavy(ledger):
@@ -154,7 +164,7 @@ class Index:
         first, self._read = not self._read, True
         self._latest, self._unsaved = dict(walks), True
         self._premises = _premises(pinned)
-        if first and self._may_write():
+        if first and self._keep and self._may_write():
             self._save()
 
     def release(self) -> None:

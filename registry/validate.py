@@ -29,6 +29,7 @@ from .snapshot import REGULAR, Item, Library, Snapshot, file_problem, read_item,
 if TYPE_CHECKING:
     from .git import Repository
     from .index import Index
+    from .pinned import Pinned
 
 __all__ = ["Verdict", "validate", "validate_files", "validate_tree"]
 
@@ -72,6 +73,7 @@ def validate(
     *,
     library: Library | None = None,
     index: "Index | None" = None,
+    pinned: "Pinned | None" = None,
 ) -> Verdict:
     """The verdict on merging `head` into `base`, which is main's tip.
 
@@ -98,7 +100,7 @@ def validate(
     ]
     if problems:
         return Verdict("failed", kind, changes, tuple(problems), (), base, head)
-    history = walk(repository, base, library=library, maker=_Trial, index=index)
+    history = walk(repository, base, library=library, maker=_Trial, index=index, pinned=pinned)
     assert isinstance(history, _Trial)  # noqa: S101  (that is what `maker` makes)
     if index is not None:
         index.release()

@@ -332,6 +332,19 @@ def test_a_later_look_in_one_process_leaves_the_earlier_view_as_it_was(
         world.close()
 
 
+def test_a_walk_with_other_pins_leaves_a_view_that_is_being_read_as_it_was(
+    usual: World, tmp_path: Path
+) -> None:
+    tip = usual.tip or ""
+    with Index(tmp_path / "index.sqlite") as index:
+        view = open_view(usual.repository, tip, pinned=usual.pinned, index=index)
+        validate(usual.repository, tip, tip, index=index)  # as anybody: without pins
+        open_view(usual.repository, tip, index=index)
+        assert everything_of(view.ledger) == everything_of(
+            open_view(usual.repository, tip, pinned=usual.pinned).ledger
+        )
+
+
 def test_a_broken_file_is_made_anew(usual: World, tmp_path: Path) -> None:
     path = tmp_path / "index.sqlite"
     path.write_bytes(b"no database" * 100)
