@@ -3,15 +3,18 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 ENGINE ?= sandbox
-
 ROLE ?= data-owner
+# Commands start faster from byte code, also where the environment keeps Python from writing it.
+COMPILE = $(BIN)/python -m compileall -q cli reconciler registry runner schemas
 
 .PHONY: tutorial clean-tutorial demo dev check test bench clean
 
 demo: $(VENV)/.demo
+	$(COMPILE)
 	$(BIN)/python examples/chestxray/demo.py --engine $(ENGINE)
 
 tutorial: $(VENV)/.demo   # ROLE=committee|model-owner|data-owner, see docs/tutorials/
+	$(COMPILE)
 	$(BIN)/python examples/tutorial/seed.py $(ROLE)
 
 clean-tutorial:
@@ -27,12 +30,14 @@ check: dev
 	$(BIN)/lint-imports
 
 test: dev
+	$(COMPILE)
 	$(BIN)/coverage erase
 	$(BIN)/coverage run -m pytest
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 
 bench: dev
+	$(COMPILE)
 	$(BIN)/python -m bench
 
 clean:

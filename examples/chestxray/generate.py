@@ -21,11 +21,14 @@ import csv
 import gzip
 import hashlib
 import io
+import os
 import sys
 import tarfile
 import zlib
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field, fields, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +55,7 @@ OBSERVATIONS = (
     "Support Devices",
 )
 COLUMNS = ("Path", "Sex", "Age", "Frontal/Lateral", "AP/PA", *OBSERVATIONS)
+AHEAD = 500  # cases that are made before they are written
 ROOT_FOLDER = "CheXpert-v1.0-small/valid"
 DEMO_SITE = "demo"
 DETAIL = 0.7  # tissue is drawn this fine and enlarged, as a detector blurs; grain is at full size
@@ -506,23 +510,34 @@ def mark(
     return film
 
 
+def one_case(site: Site, name: str, seed: int, size: int, index: int) -> tuple[list[str], bytes]:
+    """Row and PNG of case `index`, whatever other cases there are."""
+    salt = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big")
+    draw = np.random.default_rng([seed, salt, index])
+    patient = draw_patient(draw, site, index)
+    labels = read_labels(draw, site, patient)
+    path = f"{ROOT_FOLDER}/patient{index + 1:05d}/study1/view1_frontal.png"
+    age = "" if patient.age is None else str(patient.age)
+    row = [path, patient.sex, age, "Frontal", patient.view, *(labels[n] for n in OBSERVATIONS)]
+    png = io.BytesIO()
+    # grain has no repeats to look for: Huffman codes alone are faster, and smaller
+    film = render(draw, site, patient, size)
+    film.save(png, "PNG", compress_level=1, compress_type=zlib.Z_HUFFMAN_ONLY)
+    return row, png.getvalue()
+
+
 def cases(
     site: Site, name: str, seed: int, number: int, size: int
 ) -> Iterator[tuple[list[str], bytes]]:
-    """Row and PNG of each case, one at a time."""
-    salt = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big")
-    for index in range(number):
-        draw = np.random.default_rng([seed, salt, index])
-        patient = draw_patient(draw, site, index)
-        labels = read_labels(draw, site, patient)
-        path = f"{ROOT_FOLDER}/patient{index + 1:05d}/study1/view1_frontal.png"
-        age = "" if patient.age is None else str(patient.age)
-        row = [path, patient.sex, age, "Frontal", patient.view, *(labels[n] for n in OBSERVATIONS)]
-        png = io.BytesIO()
-        # grain has no repeats to look for: Huffman codes alone are faster, and smaller
-        film = render(draw, site, patient, size)
-        film.save(png, "PNG", compress_level=1, compress_type=zlib.Z_HUFFMAN_ONLY)
-        yield row, png.getvalue()
+    """Row and PNG of each case in order, made by all cores, a bounded number ahead."""
+    make = partial(one_case, site, name, seed, size)
+    cores = len(os.sched_getaffinity(0))
+    if cores == 1 or number < 2 * AHEAD // 10:
+        yield from map(make, range(number))
+        return
+    with ProcessPoolExecutor(cores) as pool:
+        for start in range(0, number, AHEAD):
+            yield from pool.map(make, range(start, min(start + AHEAD, number)), chunksize=5)
 
 
 def write_dataset(
