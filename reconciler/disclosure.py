@@ -48,8 +48,18 @@ def read_once(path: Path) -> bytes:
     return data
 
 
-def check_results(path: Path, benchmark: BenchmarkSpec, policy: Policy) -> Disclosed:
-    """What of the evaluator's file may leave; raises WithheldError with the reasons."""
+def check_results(
+    path: Path, benchmark: BenchmarkSpec, policy: Policy, done: Done | None
+) -> Disclosed:
+    """What of a finished run's file may leave; raises WithheldError with the reasons."""
+    accepted = benchmark.accepted_engines()
+    if done is not None and done.engine not in accepted:
+        raise WithheldError(
+            [
+                f"it was made with {done.engine}, and the benchmark accepts {', '.join(accepted)}: "
+                "set the site's engine, then 'medperf benchmark run --no-cache'"
+            ]
+        )
     raw = parse_evaluator_file(read_once(path))
     found = check_metrics(raw, benchmark.metrics, ignore=benchmark.ignore or (), k=policy.k)
     if found.bits > policy.bits_per_run:

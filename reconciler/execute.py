@@ -113,7 +113,7 @@ def make_run(
     still_wanted()
     record = _finished(place, pair, (model, evaluator), held or frozenset(), seconds)
     folder.write(record)
-    check_results(folder.results, order.benchmark.spec, place.profile.policy)
+    check_results(folder.results, order.benchmark.spec, place.profile.policy, record.done)
     return Made(record, cached)
 
 

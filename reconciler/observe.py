@@ -152,7 +152,9 @@ def _here(place: Workplace, view: View, asked: Asked, around: _Around) -> Here:
     record = place.runs.record(pair)
     obstacle, problem = _site_obstacle(place, view, asked, around.commitments)
     finished = record.done is not None and folder.results.exists()
-    withheld, shown = _disclosure(folder, benchmark, place.profile) if finished else ((), "")
+    withheld, shown = (
+        _disclosure(folder, benchmark, place.profile, record) if finished else ((), "")
+    )
     last = record.attempts[-1] if record.attempts else None
     decision = record.decision
     return Here(
@@ -173,11 +175,12 @@ def _here(place: Workplace, view: View, asked: Asked, around: _Around) -> Here:
 
 
 def _disclosure(
-    folder: RunFolder, benchmark: BenchmarkSpec, profile: Profile
+    folder: RunFolder, benchmark: BenchmarkSpec, profile: Profile, record: Record
 ) -> tuple[tuple[str, ...], str]:
     """Why the check keeps a finished run, or the digest of what it would let out."""
     try:
-        return (), shown_digest(check_results(folder.results, benchmark, profile.policy))
+        found = check_results(folder.results, benchmark, profile.policy, record.done)
+        return (), shown_digest(found)
     except WithheldError as error:
         return error.reasons, ""
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from .. import __version__
 from ..registry.view import View
 from ..runner import flows
-from ..schemas.errors import UsageError
+from ..schemas.errors import EngineError, UsageError
 from ..schemas.manifests import Pin
 from ..schemas.names import check_name
 from .datasets import DatasetRecord, LocalDataset
@@ -152,6 +152,11 @@ def reference_run(
         raise UsageError(
             f"{ref} was prepared with {registered.manifest.spec.preparator.ref}, but {item.ref} "
             f"asks for {spec.preparator.ref} with the digest {spec.preparator.digest}."
+        )
+    if place.profile.engine not in spec.accepted_engines():
+        raise EngineError(
+            f"{item.ref} accepts results of {', '.join(spec.accepted_engines())}, and this site "
+            f"runs {place.profile.engine}: 'medperf profile set engine=…' first."
         )
     model = view.cube(spec.reference_model.ref)
     evaluator = evaluator_of(view, item.ref)

@@ -55,7 +55,9 @@ def _bytes(place: Workplace, view: View, pair: Pair) -> bytes:
     if record.done is None:
         raise DataError(f"The run {pair.short} is not finished.")
     policy = place.profile.policy
-    found = check_results(folder.results, view.benchmark(pair.benchmark).manifest.spec, policy)
+    found = check_results(
+        folder.results, view.benchmark(pair.benchmark).manifest.spec, policy, record.done
+    )
     model, dataset = associations_of(view, pair)
     around = Circumstances(view.registry.id, view.tip, model, dataset)
     return result_bytes(pair, record.done, found, around, policy)

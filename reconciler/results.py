@@ -103,7 +103,8 @@ def _local(place: Workplace, view: View, run: PlannedRun) -> LocalResult:
     before: object = {}
     try:
         before = parse_evaluator_file(read_once(folder.results))
-        kept = check_results(folder.results, benchmark, place.profile.policy)
+        done = place.runs.record(run.pair).done
+        kept = check_results(folder.results, benchmark, place.profile.policy, done)
         withheld: tuple[str, ...] = ()
     except WithheldError as error:
         kept, withheld = Disclosed({}, (), 0), error.reasons
