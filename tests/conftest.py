@@ -10,6 +10,7 @@ import hashlib
 import ipaddress
 import os
 import shutil
+import signal
 import socket
 import subprocess
 from collections.abc import Callable, Iterator
@@ -63,6 +64,12 @@ CHECKS: dict[str, Callable[[], str | None]] = {
 @functools.cache
 def _absence(engine: str) -> str | None:
     return CHECKS[engine]()
+
+
+def pytest_configure() -> None:
+    """Let children take SIGINT, also where the tests themselves were started in the background."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 APART = ("runner", "hostile", "end_to_end", "tutorials")
