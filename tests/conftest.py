@@ -72,18 +72,6 @@ def pytest_configure() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-APART = ("runner", "hostile", "end_to_end", "tutorials")
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Give each file to one worker, and all that looks for left-over processes to the same one."""
-    tests = Path(__file__).parent
-    for item in items:
-        path = item.path.relative_to(tests)
-        group = "engines" if path.parts[0] in APART else str(path)
-        item.add_marker(pytest.mark.xdist_group(group))
-
-
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skip a marked test whose engine is absent, or fail it where the engine is required."""
     required = {name.strip() for name in os.environ.get("MEDPERF_REQUIRE", "").split(",")}
