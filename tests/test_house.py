@@ -11,7 +11,7 @@ from medperf.reconciler.plan import State
 from medperf.reconciler.settings import Policy, Profile, SiteLimits
 
 ROOT = Path(__file__).resolve().parents[1]
-PLACES = re.compile(r"/work/(main|shared)|/opt/pypi|files\.pythonhosted")
+PLACES = re.compile(re.escape(str(ROOT)) + r"\b")  # where this checkout happens to lie
 
 
 def tracked() -> list[Path]:
