@@ -9,6 +9,7 @@ from medperf.reconciler.settings import (
     Home,
     Identity,
     Me,
+    Policy,
     Profile,
     home_folder,
     in_bytes,
@@ -27,6 +28,7 @@ PROFILE = Profile(
     me=Me(owner="hospital", member=Identity(name="bob", key="keys/bob")),
     storage="default",
     engine="sandbox",
+    policy=Policy(max_age="24h"),
 )
 
 
@@ -60,7 +62,9 @@ def test_a_wrong_field_is_named_with_its_line(
 ) -> None:
     home = Home(tmp_path)
     home.save("default", PROFILE)
-    home.file.write_text(home.file.read_text().replace(before, after))
+    written = home.file.read_text()
+    assert before in written
+    home.file.write_text(written.replace(before, after))
     with pytest.raises(DataError, match=r"config\.yaml:\d+: ") as caught:
         home.read()
     assert words in str(caught.value)
