@@ -291,11 +291,24 @@ def temporary(expect: dict[str, Any]) -> Found:
     """The task's /tmp and /dev/shm are private, empty and sized."""
     for path, most in (("/tmp", expect["tmp"]), ("/dev/shm", expect["shm"])):  # noqa: S108
         (Path(path) / "mine").write_text("x")
-        others = sorted(set(os.listdir(path)) - {"mine"})  # noqa: PTH208
+        others = [name for name in strangers(Path(path), expect["bound"]) if name != "mine"]
         yield f"find something in {path}", ", ".join(others)[:200] or None
         status = os.statvfs(path)
         size = status.f_blocks * status.f_frsize
         yield f"have more room in {path}", f"{size} bytes" if size > most * 1.02 + 4096 else None
+
+
+def strangers(folder: Path, bound: list[str]) -> list[str]:
+    """What is in a folder, but for folders that are bound there and the way to them."""
+    found = []
+    for entry in sorted(folder.iterdir()):
+        if str(entry) in bound:
+            continue
+        if any(Path(path).is_relative_to(entry) for path in bound) and not entry.is_symlink():
+            found += [f"{entry.name}/{name}" for name in strangers(entry, bound)]
+        else:
+            found.append(entry.name)
+    return found
 
 
 def environment(expect: dict[str, Any]) -> Found:

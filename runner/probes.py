@@ -28,6 +28,7 @@ from ..schemas.errors import EngineError
 from . import canary
 from .engines.checks import ENVIRONMENT, HOSTNAME, small_sizes
 from .engines.protocol import MIB, Engine, Limits, LocalImage, Mount, Outcome, Progress, Task
+from .engines.sandbox import python_folders
 
 _SIOCGIFADDR = 0x8915
 
@@ -245,6 +246,7 @@ def _planted(bench: _Bench) -> Iterator[dict[str, Any]]:
         abstract.bind("\0medperf-canary-" + mark)
         abstract.listen()
         tmp, shm = small_sizes(_TIGHT)
+        on_host = bench.engine.name == "sandbox"
         yield {
             "listeners": [server.getsockname() for server in listeners],
             "abstract": "medperf-canary-" + mark,
@@ -256,6 +258,8 @@ def _planted(bench: _Bench) -> Iterator[dict[str, Any]]:
             "hostname": HOSTNAME,
             "tmp": tmp,
             "shm": shm,
+            # a checkout below /tmp has its interpreter there, read-only
+            "bound": [str(path) for path in python_folders()] if on_host else [],
             "scratch": False,
             "dev": bench.engine.name != "singularity",  # a user's /dev there is a small tmpfs
         }

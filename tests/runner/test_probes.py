@@ -140,6 +140,21 @@ def test_the_canary_finds_what_is_open_outside_of_any_engine(
     (tmp_path / "folder").chmod(0o700)
 
 
+def test_an_interpreter_below_tmp_is_no_stranger_there_and_what_lies_beside_it_is(
+    tmp_path: Path,
+) -> None:
+    from medperf.runner import canary
+
+    place = tmp_path / "tmp"
+    bound = str(place / "checkout" / ".venv")
+    (place / "checkout" / ".venv" / "bin").mkdir(parents=True)
+    assert canary.strangers(place, [bound]) == []
+    (place / "checkout" / "notes").write_text("of the host")
+    (place / "other").mkdir()
+    assert canary.strangers(place, [bound]) == ["checkout/notes", "other"]
+    assert canary.strangers(place, []) == ["checkout", "other"]
+
+
 @pytest.mark.docker
 def test_an_image_of_the_hosts_python_is_made_once(store: Path) -> None:
     engine = open_engine("docker")
