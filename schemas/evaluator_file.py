@@ -8,8 +8,8 @@ from typing import Any
 import yaml
 
 from .errors import InvalidDocumentError, WithheldError
-from .yaml_subset import Builder, event_stream
-from .yaml_text import MOST_DIGITS
+from .yaml_subset import Builder, event_stream, is_too_deep
+from .yaml_text import DEPTH, MOST_DIGITS
 
 FILE_LIMIT = 16 * 1024
 
@@ -38,7 +38,8 @@ def parse_evaluator_file(data: bytes) -> object:
         where = f"line {problem.line}" if problem.line else "the file"
         raise WithheldError([f"{where}: {problem.found.rstrip('.')}"]) from error
     except yaml.YAMLError as error:
-        raise WithheldError(["the file is not YAML"]) from error
+        deep = f"a level deeper than {DEPTH} stands in the file"
+        raise WithheldError([deep if is_too_deep(error) else "the file is not YAML"]) from error
 
 
 def _json(text: str) -> object:

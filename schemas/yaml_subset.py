@@ -289,6 +289,12 @@ def _locate(parser: EventStream) -> Iterator[tuple[Path, int]]:
         awaiting_key = bool(states) and states[-1] is None
 
 
+def is_too_deep(error: Exception) -> bool:
+    """Whether libyaml itself gave up on the depth; from PyYAML 6.0.4 on it reads ahead of us."""
+    problem = error.problem if isinstance(error, yaml.MarkedYAMLError) else None
+    return "nesting depth" in str(problem or "")
+
+
 def _not_yaml(error: Exception, text: str, file: str) -> InvalidDocumentError:
     line: int | None = None
     what = "cannot be read"
@@ -296,6 +302,9 @@ def _not_yaml(error: Exception, text: str, file: str) -> InvalidDocumentError:
         mark = error.problem_mark or error.context_mark
         line = mark.line + 1 if mark else None
         what = error.problem or error.context or what
+        if is_too_deep(error):
+            found = f"a level deeper than {DEPTH} stands here."
+            return problem_at(file, line, (), found, "Write it flatter.")
     elif isinstance(error, yaml.reader.ReaderError):
         line = text.count("\n", 0, error.position) + 1
     return problem_at(

@@ -129,6 +129,12 @@ def test_what_the_subset_leaves_out_is_refused_with_its_place(
     assert problem.fix
 
 
+def test_a_depth_that_libyaml_itself_refuses_is_called_a_depth() -> None:
+    problem = problem_of(lambda: parse(b"[" * 16_000, file="f.yaml"))
+    assert (problem.line, problem.fix) == (1, "Write it flatter.")
+    assert "deeper than 16" in problem.found
+
+
 def test_without_libyaml_the_same_is_read_and_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(yaml, "__with_libyaml__", False)
     for path in VECTORS.glob("*.yaml"):
