@@ -124,6 +124,7 @@ def merge(ctx: click.Context, uids: tuple[str, ...], yes: bool) -> None:
             for path in done.signed:
                 print_text(f"Signed {path}")
             print_text(f"Merged {seen.proposal.id} as {done.commit[:12]}.")
+            place.close()  # a view that stays open would keep the next from being saved
 
 
 @command.command("close")
