@@ -2,12 +2,14 @@
 
 A script of its own, standard library only, run as `python3 canary.py MODE`. In mode `report` it
 reads /canary/expect.json, tries everything and writes /report/report.json: a list of [requirement,
-what was attempted, None or what got through]. The other modes break one limit each.
+what was attempted, None or what got through]. In mode `neighbour` it is what a second task must not
+find. Limits are broken by `breakers.py`.
 """
 
 import contextlib
 import ctypes
 import errno
+import fcntl
 import json
 import mmap
 import os
@@ -16,7 +18,9 @@ import signal
 import socket
 import stat
 import struct
+import subprocess
 import sys
+import termios
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -78,8 +82,19 @@ def vsock(_: dict[str, Any]) -> Found:
     if number:
         wide = _libc.syscall(number, ctypes.c_ulong(0x1_0000_0028), 1, 0)
         yield "open a vsock by a wide family", None if wide < 0 else "it worked"
+    for name, family in (("kernel cryptography", 38), ("XDP", 44), ("Bluetooth", 31), ("TIPC", 30)):
+        yield f"open a socket of {name}", _got_through(_open_socket, family)
     if platform.machine() == "x86_64":
         yield "make a 32-bit system call", _int80()
+        yield "make a system call of the x32 table", _x32()
+
+
+def _open_socket(family: int) -> None:
+    for kind in (socket.SOCK_STREAM, socket.SOCK_SEQPACKET, socket.SOCK_RAW):
+        with contextlib.suppress(OSError):
+            socket.socket(family, kind).close()
+            return
+    raise OSError("refused")
 
 
 def _int80() -> str | None:
@@ -96,6 +111,13 @@ def _int80() -> str | None:
     return "it was carried out" if status == 0 else None
 
 
+def _x32() -> str | None:
+    child = os.fork()  # some lists kill for it
+    if child == 0:
+        os._exit(0 if _libc.syscall(0x4000_0000 | 39) > 0 else 1)  # getpid, past the usual table
+    return "it was carried out" if os.waitpid(child, 0)[1] == 0 else None
+
+
 def inputs(_: dict[str, Any]) -> Found:
     """Reading works; writing, by any way, does not; folders mounted below are no exception."""
     file = _INPUT / "file"
@@ -108,12 +130,29 @@ def inputs(_: dict[str, Any]) -> Found:
     yield "change an input's mode", _got_through(lambda: file.chmod(0o777))
     yield "change an input's times", _got_through(lambda: os.utime(file, (1, 1)))
     yield "set an attribute", _got_through(lambda: os.setxattr(file, "user.x", b"1"))
+    yield "truncate an input", _got_through(lambda: os.truncate(file, 0))
+    yield "link an input into the outputs", _got_through(lambda: os.link(file, _OUTPUT / "input"))
+    yield "open an input for writing by its descriptor", _got_through(_reopen, file)
+    yield "move the inputs away", _got_through(_move_away, _INPUT)
+    yield "move the outputs away", _got_through(_move_away, _OUTPUT)
     below = _INPUT / "below"
     if below.is_dir():
         yield "write below the inputs", _got_through(lambda: (below / "n").touch())
     for flags in (0x20 | 0x1000, 0x20):  # MS_REMOUNT with and without MS_BIND
         done = _libc.mount(b"none", os.fsencode(_INPUT), None, flags, None)
         yield "remount the inputs", None if done < 0 else "it worked"
+
+
+def _reopen(file: Path) -> None:
+    with file.open("rb") as opened:
+        os.close(os.open(f"/proc/self/fd/{opened.fileno()}", os.O_RDWR))
+
+
+def _move_away(folder: Path) -> None:
+    """Make room for a link in a folder's place, for whoever follows it later from outside."""
+    aside = folder.with_name(folder.name + ".aside")
+    folder.rename(aside)
+    aside.rename(folder)
 
 
 def host(expect: dict[str, Any]) -> Found:
@@ -131,6 +170,8 @@ def host(expect: dict[str, Any]) -> Found:
         "/var/lib/docker",
         "/etc/ssh",
         "/etc/krb5.conf",
+        "/proc/kcore",
+        "/proc/1/mem",
     ):
         yield f"list {path}", _got_through(_content, path)
     devices = [
@@ -157,16 +198,42 @@ def _content(path: str) -> str:
 
 
 def processes(expect: dict[str, Any]) -> Found:
-    """Processes of the host: seen, signalled, looked into."""
+    """Processes of the host: seen, looked into, signalled; memory that they share."""
     names = [name for name in os.listdir("/proc") if name.isdigit()]  # noqa: PTH208
     yield "see other processes", f"{len(names)} of them" if len(names) > 25 else None
-    mark = expect["mark"].encode()
+    yield "see a process of the host", _in_proc(names, expect["mark"], "cmdline")
+    yield "read a process's variables", _in_proc(names, expect["mark"], "environ")
+    yield "attach memory that the host shares", _shared_memory(expect["memory"])
+
+
+def _in_proc(names: list[str], mark: str, file: str) -> str | None:
     seen = []
     for name in names:
         with contextlib.suppress(OSError):
-            if mark in Path(f"/proc/{name}/cmdline").read_bytes():
+            if mark.encode() in Path(f"/proc/{name}/{file}").read_bytes():
                 seen.append(name)
-    yield "see the process that started this", ", ".join(seen) or None
+    return ", ".join(seen) or None
+
+
+def _shared_memory(identity: int) -> str | None:
+    _libc.shmat.restype = ctypes.c_void_p
+    place = _libc.shmat(identity, None, 0)
+    return None if place in (None, ctypes.c_void_p(-1).value) else "it worked"
+
+
+def neighbours(expect: dict[str, Any]) -> Found:
+    """Another task of the same site at the same time: its process, files, /tmp and socket."""
+    words = expect["neighbour"]
+    if not words["there"]:
+        return
+    names = [name for name in os.listdir("/proc") if name.isdigit()]  # noqa: PTH208
+    yield "see its process", _in_proc(names, words["mark"], "cmdline")
+    yield "connect to its socket", _got_through(_connect, socket.AF_UNIX, "\0" + words["mark"])
+    for folder in ("/tmp", "/var/tmp", "/dev/shm", "/dev/mqueue"):  # noqa: S108
+        left = Path(folder, words["mark"])
+        yield f"see its file in {folder}", "it is there" if _exists(str(left)) else None
+    for path in words["folders"]:
+        yield f"see its folder {path}", "it is there" if _exists(path) else None
 
 
 def identity(_: dict[str, Any]) -> Found:
@@ -175,6 +242,17 @@ def identity(_: dict[str, Any]) -> Found:
     yield "be in root's group", "gid 0" if 0 in (*os.getresgid(), *os.getgroups()) else None
     yield "become root", _got_through(lambda: os.setuid(0))
     yield "enter root's group", _got_through(lambda: os.setgroups([0]))
+    yield "become root by a setuid program", _setuid_program()
+
+
+def _setuid_program() -> str | None:
+    """Run the `id` of root with the setuid bit that a root caller planted among the inputs."""
+    program = _INPUT / "setuid-id"
+    try:
+        done = subprocess.run([program, "-u"], capture_output=True, text=True, check=False)  # noqa: S603
+    except OSError:
+        return None
+    return "it ran as root" if done.stdout.strip() == "0" else None
 
 
 def capabilities(_: dict[str, Any]) -> Found:
@@ -262,6 +340,14 @@ def root_file_system(expect: dict[str, Any]) -> Found:
     yield "write /etc/passwd", _got_through(lambda: os.open("/etc/passwd", os.O_WRONLY))
 
 
+# Settings of the namespaces that the task has for itself: changing them harms nobody.
+_NAMESPACED = tuple(
+    f"/proc/sys/{name}"
+    for name in ("net/", "user/", "fs/mqueue/", "kernel/ns_last_pid", "kernel/pid_max",
+                 "kernel/msg", "kernel/sem", "kernel/shm", "kernel/auto_msgmni")
+)  # fmt: skip
+
+
 def kernel_settings(_: dict[str, Any]) -> Found:
     """Files of the kernel that make a writer root, or reveal the machine's groups."""
     for path in (
@@ -275,6 +361,10 @@ def kernel_settings(_: dict[str, Any]) -> Found:
         "/sys/fs/cgroup/memory/release_agent",
     ):
         yield f"open {path} for writing", _got_through(os.open, path, os.O_WRONLY)
+    found = [os.path.join(at, name) for at, _, names in os.walk("/proc/sys") for name in names]  # noqa: PTH118
+    found = [path for path in found if not path.startswith(_NAMESPACED)]
+    writable = [path for path in found if _got_through(os.open, path, os.O_WRONLY)]
+    yield "open any kernel setting for writing", ", ".join(writable[:5]) or None
 
 
 def keyring(_: dict[str, Any]) -> Found:
@@ -336,8 +426,14 @@ def terminal(_: dict[str, Any]) -> Found:
     import resource
 
     yield "open the terminal", _got_through(lambda: os.open("/dev/tty", os.O_RDWR))
+    for number in range(3):
+        yield f"push a key through descriptor {number}", _got_through(_push_key, number)
     soft = resource.getrlimit(resource.RLIMIT_CORE)[1]
     yield "dump core", f"{soft} bytes" if not 0 <= soft <= 1 else None
+
+
+def _push_key(descriptor: int) -> None:
+    fcntl.ioctl(descriptor, termios.TIOCSTI, b"x")
 
 
 def output(_: dict[str, Any]) -> Found:
@@ -353,7 +449,7 @@ def output(_: dict[str, Any]) -> Found:
 
 
 CHECKS: tuple[Callable[[dict[str, Any]], Found], ...] = (
-    network, vsock, inputs, host, processes, identity, capabilities, privileges, nested,
+    network, vsock, inputs, host, processes, neighbours, identity, capabilities, privileges, nested,
     root_file_system, kernel_settings, keyring, temporary, environment, hostname, terminal, output,
 )  # fmt: skip
 
@@ -390,96 +486,20 @@ def report() -> None:
     (_OUTPUT / "report.json").write_text(json.dumps(found))
 
 
-def memory() -> None:
-    """Eight children that take 64 MiB each, and one that takes it all."""
-    held = []
-    for _ in range(512):
-        held.append(bytearray(os.urandom(1 << 20) * 16))
-    print(len(held))  # noqa: T201
+def neighbour() -> None:
+    """Leave marks wherever another task might look, and wait to be stopped."""
+    mark = sys.argv[2]
+    for folder in ("/tmp", "/var/tmp", "/dev/shm", "/dev/mqueue"):  # noqa: S108
+        with contextlib.suppress(OSError):
+            Path(folder, mark).write_text("secret of a neighbour")
+    (_OUTPUT / "predictions").write_text("secret of a neighbour")
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind("\0" + mark)
+        server.listen()
+        time.sleep(60)
 
 
-def family() -> None:
-    """Children that stay below the limit one by one, and break it together."""
-    children = []
-    for _ in range(8):
-        child = os.fork()
-        if child == 0:
-            held = bytearray(os.urandom(1 << 20) * 64)
-            time.sleep(1.5)
-            os._exit(len(held) & 1)
-        children.append(child)
-    statuses = [os.waitpid(child, 0)[1] for child in children]
-    sys.exit(1 if any(statuses) else 0)
-
-
-def forks() -> None:
-    """A fork bomb that says how far it came."""
-    count = 0
-    children = []
-    try:
-        for _ in range(3000):
-            child = os.fork()
-            if child == 0:
-                time.sleep(60)
-                os._exit(0)
-            children.append(child)
-            count += 1
-    except OSError:
-        pass
-    for child in children:
-        os.kill(child, signal.SIGKILL)
-        os.waitpid(child, 0)
-    (_OUTPUT / "count").write_text(str(count))
-
-
-def volume() -> None:
-    """Many files that are each below the limit for one."""
-    piece = os.urandom(1 << 20)
-    for number in range(4000):
-        (_OUTPUT / f"{number}").write_bytes(piece)
-
-
-def large() -> None:
-    """One file that grows without an end."""
-    piece = os.urandom(1 << 20)
-    with (_OUTPUT / "large").open("wb") as file:
-        for _ in range(4000):
-            file.write(piece)
-
-
-def files() -> None:
-    """Many empty files."""
-    for number in range(200_000):
-        (_OUTPUT / f"{number}").touch()
-
-
-def stay() -> None:
-    """Children and grandchildren in sessions of their own that ignore signals, for ever."""
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)
-    for _ in range(2):
-        if os.fork() == 0:
-            os.setsid()
-            os.fork()
-    while True:
-        time.sleep(1)
-
-
-def spin() -> None:
-    """Use every CPU for two seconds; writes how many seconds of CPU it got."""
-    until = time.monotonic() + 2
-    for _ in range(3):
-        if os.fork() == 0:
-            while time.monotonic() < until:
-                pass
-            os._exit(0)
-    for _ in range(3):
-        os.wait()
-    times = os.times()
-    (_OUTPUT / "cpu").write_text(str(times.children_user + times.children_system))
-
-
-MODES = (report, memory, family, forks, volume, large, files, stay, spin)
+MODES = (report, neighbour)
 
 if __name__ == "__main__":
     {mode.__name__: mode for mode in MODES}[sys.argv[1]]()

@@ -1,9 +1,9 @@
 """`doctor`: what an engine promises, proved here and now by real, hostile tasks.
 
 1. Plant canaries: files in the caller's home and in /tmp, listeners on the loopback and on this
-   machine's own address, an abstract socket.
+   machine's own address, an abstract socket, a process, shared memory, a task that runs beside.
 2. Run the canary task (`canary.py`), which tries everything that no task may do.
-3. Break each limit with a task of its own, and look at how it ended.
+3. Break each limit with a task of its own (`breakers.py`), and look at how it ended.
 4. Look at what is left: processes, setuid bits, files that the caller cannot delete.
 
 A failed *must* refuses the engine (`refuse_if_unsafe`). A limit that does not hold is
@@ -11,21 +11,27 @@ A failed *must* refuses the engine (`refuse_if_unsafe`). A limit that does not h
 """
 
 import contextlib
+import ctypes
 import fcntl
 import json
 import os
 import secrets
+import shutil
 import socket
 import struct
+import subprocess
+import sys
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from ..schemas.errors import EngineError
-from . import canary
+from . import breakers, canary
 from .engines.checks import ENVIRONMENT, HOSTNAME, small_sizes
 from .engines.protocol import MIB, Engine, Limits, LocalImage, Mount, Outcome, Progress, Task
 from .engines.sandbox import python_folders
@@ -39,7 +45,8 @@ MUSTS = {
     "vsock": "no way to the virtual machine's host",
     "inputs": "inputs can be read and not changed",
     "host": "no files or devices of the host",
-    "processes": "no processes of the host",
+    "processes": "no processes and no memory of the host",
+    "neighbours": "nothing of a task that runs beside it",
     "identity": "never root",
     "capabilities": "no capabilities",
     "privileges": "no new privileges, and a list of refused system calls",
@@ -152,12 +159,19 @@ class _Bench:
     own: bool
 
     def run(
-        self, mode: str, *, limits: Limits = _TIGHT, mounts: tuple[Mount, ...] = ()
+        self,
+        mode: str,
+        *words: str,
+        limits: Limits = _TIGHT,
+        mounts: tuple[Mount, ...] = (),
+        folder: Path | None = None,
+        stop: threading.Event | None = None,
     ) -> tuple[Outcome, Path]:
         """Run the canary in one mode; how it ended and its output folder."""
-        folder = self.place / f"{mode}-{secrets.token_hex(3)}"
+        folder = folder or self.place / f"{mode}-{secrets.token_hex(3)}"
         out = folder / "out"
-        source = Path(canary.__file__)
+        tries = mode in {one.__name__ for one in canary.MODES}
+        source = Path(canary.__file__ if tries else breakers.__file__)
         task = Task(
             label=f"doctor-{os.getpid()}",
             name=mode,
@@ -165,7 +179,7 @@ class _Bench:
             folder=folder / "engine",
             log=folder / "task.log",
             entrypoint=(self.python, "/canary/canary.py"),
-            arguments=(mode,),
+            arguments=(mode, *words),
             mounts=(
                 Mount(source, "/canary/canary.py", kind="file"),
                 Mount(out, "/report", writable=True),
@@ -174,7 +188,7 @@ class _Bench:
             limits=limits,
             workdir="/tmp",  # noqa: S108 - the task's own
         )
-        return self.engine.run(task), out
+        return self.engine.run(task, stop=stop), out
 
 
 def _musts(bench: _Bench) -> list[Check]:
@@ -184,6 +198,10 @@ def _musts(bench: _Bench) -> list[Check]:
     (inputs / "file").write_text("input")
     (inputs / "private").write_text("private")
     (inputs / "private").chmod(0o600)
+    program = shutil.which("id")
+    if os.geteuid() == 0 and program is not None:
+        shutil.copyfile(program, inputs / "setuid-id")
+        (inputs / "setuid-id").chmod(0o4755)
     with _planted(bench) as expect:
         file = bench.place / "expect.json"
         file.write_text(json.dumps(expect))
@@ -245,13 +263,16 @@ def _planted(bench: _Bench) -> Iterator[dict[str, Any]]:
         abstract = stack.enter_context(socket.socket(socket.AF_UNIX))
         abstract.bind("\0medperf-canary-" + mark)
         abstract.listen()
+        stack.enter_context(_process(mark))
         tmp, shm = small_sizes(_TIGHT)
         on_host = bench.engine.name == "sandbox"
         yield {
             "listeners": [server.getsockname() for server in listeners],
             "abstract": "medperf-canary-" + mark,
             "canaries": canaries,
-            "mark": Path(__file__).parent.as_posix() + mark,
+            "mark": mark,
+            "memory": stack.enter_context(_shared_memory()),
+            "neighbour": stack.enter_context(_neighbour(bench)),
             "variables": list(_VARIABLES),
             "strict": bench.own,  # another image has variables of its own
             "values": {"HOME": ENVIRONMENT["HOME"], "LANG": ENVIRONMENT["LANG"]},
@@ -263,6 +284,49 @@ def _planted(bench: _Bench) -> Iterator[dict[str, Any]]:
             "scratch": False,
             "dev": bench.engine.name != "singularity",  # a user's /dev there is a small tmpfs
         }
+
+
+@contextlib.contextmanager
+def _process(mark: str) -> Iterator[None]:
+    """A process of the host with the mark among its arguments and its variables."""
+    words = [sys.executable, "-I", "-S", "-c", "input()", mark]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, env={"MARK": mark}) as process:  # noqa: S603
+        try:
+            yield
+        finally:
+            process.kill()
+
+
+@contextlib.contextmanager
+def _shared_memory() -> Iterator[int]:
+    """The number of a piece of System V memory of the host that anybody may read; or -1."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    identity: int = libc.shmget(0, 4096, 0o1666)  # IPC_PRIVATE, IPC_CREAT
+    try:
+        yield identity
+    finally:
+        if identity >= 0:
+            libc.shmctl(identity, 0, None)  # IPC_RMID
+
+
+@contextlib.contextmanager
+def _neighbour(bench: _Bench) -> Iterator[dict[str, Any]]:
+    """A task that runs beside, and where somebody outside would find what is its own."""
+    mark = "medperf-neighbour-" + secrets.token_hex(8)
+    folder = bench.place / mark
+    stop = threading.Event()
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(bench.run, "neighbour", mark, folder=folder, stop=stop)
+        try:
+            until = time.monotonic() + 20
+            there = False
+            while not there and not running.done() and time.monotonic() < until:
+                time.sleep(0.02)
+                there = bool(set(living(mark)) & set(living("/canary/canary.py", first=True)))
+            folders = [str(folder), str(folder / "engine")]
+            yield {"mark": mark, "folders": folders, "there": there}
+        finally:
+            stop.set()
 
 
 def _listener(host: str) -> socket.socket:

@@ -2,6 +2,7 @@
 
 import os
 import socket
+import stat
 import sys
 from pathlib import Path
 
@@ -14,6 +15,13 @@ elif what == "folder-link":
     (out / "link").symlink_to("/")
 elif what == "fifo":
     os.mkfifo(out / "fifo")
+elif what == "whiteout":
+    os.mknod(out / "whiteout", 0o600 | stat.S_IFCHR, os.makedev(0, 0))  # needs no capability
+elif what == "hard":
+    os.link(out / "good.txt", out / "again.txt")
+elif what == "names":
+    for name in (b"new\nline", b"\xff\xfe", b"\x1b[31m", b" ", b"-rf", b"n" * 255):
+        (out / os.fsdecode(name)).write_text("odd")
 elif what == "socket":
     os.chdir(out)
     socket.socket(socket.AF_UNIX).bind("socket")

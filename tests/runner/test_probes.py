@@ -123,7 +123,7 @@ def test_a_failed_must_refuses_and_a_missing_limit_does_not() -> None:
 def test_the_canary_finds_what_is_open_outside_of_any_engine(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from medperf.runner import canary
+    from medperf.runner import canary, probes
 
     monkeypatch.setattr(canary, "_INPUT", tmp_path)
     monkeypatch.setattr(canary, "_OUTPUT", tmp_path)
@@ -131,9 +131,14 @@ def test_the_canary_finds_what_is_open_outside_of_any_engine(
     (tmp_path / "private").write_text("private")
     through = {attempt for attempt, what in canary.inputs({}) if what is not None}
     assert {"write a new file beside the inputs", "rename an input"} & through
+    assert {"move the inputs away", "move the outputs away"} <= through
     expect = {"variables": [], "strict": True, "values": {"HOME": "/nowhere"}}
     assert all(what for _, what in canary.environment(expect))
     assert next(what for _, what in canary.hostname({"hostname": "sandbox"})) is not None
+    with probes._process("a mark"), probes._shared_memory() as memory:
+        expect = {"mark": "a mark", "memory": memory}
+        seen = {attempt: what for attempt, what in canary.processes(expect) if what is not None}
+    assert {"see a process of the host", "attach memory that the host shares"} <= set(seen)
     list(canary.output({}))
     program = tmp_path / "setuid"
     assert program.stat().st_mode & stat.S_ISUID

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from medperf.runner import canary
+from medperf.runner import breakers
 from medperf.runner.engines import (
     Engine,
     Limits,
@@ -65,7 +65,7 @@ class Bench:
         folder = self.folder / f"run{self.count}"
         source = HOSTILE / f"{program}.py"
         if not source.exists():
-            source = Path(canary.__file__)
+            source = Path(breakers.__file__)
             arguments = (program, *arguments)
         return Task(
             label=label,

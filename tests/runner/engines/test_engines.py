@@ -29,7 +29,7 @@ class Bench(Protocol):
     folder: Path
 
     def run(self, program: str, *arguments: str, **fields: Any) -> tuple[Outcome, Path]:
-        """Run a program of tests/hostile, or a mode of the canary."""
+        """Run a program of tests/hostile, or a mode of `breakers.py`."""
 
 
 BOUNDED = (64 << 10) + (128 << 10) + 1024
@@ -116,7 +116,9 @@ def test_a_flood_of_log_lines_is_bounded(bench: Bench) -> None:
     assert log.stat().st_mode & 0o077 == 0
 
 
-@pytest.mark.parametrize("what", ["link", "folder-link", "fifo", "socket", "deep", "sparse"])
+@pytest.mark.parametrize(
+    "what", ["link", "folder-link", "fifo", "socket", "whiteout", "deep", "sparse"]
+)
 def test_outputs_that_are_not_plain_are_refused(bench: Bench, what: str) -> None:
     outcome, out = bench.run("odd", what)
     assert outcome.reason == "output", outcome
@@ -130,6 +132,17 @@ def test_closed_folders_and_odd_modes_are_made_the_callers(bench: Bench) -> None
     assert (out / "folder" / "file").read_text() == "inside"
     assert (out / "folder").stat().st_mode & 0o7777 == 0o700
     assert (out / "good.txt").stat().st_mode & 0o7777 == 0o600
+
+
+def test_hard_links_and_odd_names_arrive_as_plain_files(bench: Bench) -> None:
+    outcome, out = bench.run("odd", "hard")
+    assert outcome.reason == "done", outcome
+    assert (out / "again.txt").read_text() == (out / "good.txt").read_text() == "good"
+    outcome, out = bench.run("odd", "names")
+    assert outcome.reason == "done", outcome
+    assert sorted(os.fsencode(path.name) for path in out.iterdir()) == sorted(
+        [b"good.txt", b"new\nline", b"\xff\xfe", b"\x1b[31m", b" ", b"-rf", b"n" * 255]
+    )
 
 
 @pytest.mark.parametrize("mode", ["volume", "large", "files"])
@@ -223,11 +236,11 @@ open_engine(name, state=folder / "state").run(task)
 def test_a_task_does_not_outlive_the_process_that_runs_it(
     bench: Bench, tmp_path: Path, how: signal.Signals
 ) -> None:
-    from medperf.runner import canary
+    from medperf.runner import breakers
 
     mark = str(tmp_path)
     earlier = _control_groups()  # what another, killed test run may have left on this machine
-    words = [bench.engine.name, str(bench.image.identity), bench.python, mark, canary.__file__]
+    words = [bench.engine.name, str(bench.image.identity), bench.python, mark, breakers.__file__]
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     with subprocess.Popen([sys.executable, "-c", DRIVER, *words], **quiet) as process:  # type: ignore[call-overload]
         _wait_for(lambda: len(_inside(mark)) >= 5)
