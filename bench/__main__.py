@@ -2,19 +2,26 @@
 
 import argparse
 import shutil
+import sys
 import tempfile
 import time
 from collections.abc import Iterable
 from pathlib import Path
 
-from . import cases, report, world
+from . import cases, report, tiers, world
 
 SIZES = (1_000, 10_000, 100_000)
 
 
 def main() -> int:
     """Measure everything; 0 whatever the figures are, since machines differ."""
-    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    if sys.argv[1:2] == ["tiers"]:
+        return tiers.main(sys.argv[2:])
+    parser = argparse.ArgumentParser(
+        prog="python -m bench",
+        description=__doc__,
+        epilog="`python -m bench tiers --help`: up to a million results, in Git itself.",
+    )
     parser.add_argument("--quick", action="store_true", help="small sizes and few runs")
     parser.add_argument("--sizes", type=int, nargs="*", choices=SIZES, help="registries to build")
     parser.add_argument("--runs", type=int, help="runs of each command")

@@ -37,12 +37,21 @@ def row(case: Case) -> tuple[str, ...]:
     return case.name, case.figure, case.floor, case.target, case.mark
 
 
-def write(path: Path, cases: Iterable[Case], growth: Iterable[str], minutes: float) -> None:
+def write(
+    path: Path,
+    cases: Iterable[Case],
+    growth: Iterable[str],
+    minutes: float,
+    *,
+    by: str = "make bench",
+) -> None:
     """The report with machine and versions."""
     rows = [HEADERS, ("---",) * len(HEADERS), *map(row, cases)]
-    lines = ["# What was measured", "", "By `make bench`: medians of whole commands and calls.", ""]
+    lines = ["# What was measured", "", f"By `{by}`: medians of whole commands and calls.", ""]
     lines += [f"| {' | '.join(cells)} |" for cells in rows]
-    lines += ["", "## Growth", "", "```", *growth, "```", "", "## Machine", ""]
+    bars = list(growth)
+    lines += ["", "## Growth", "", "```", *bars, "```"] if bars else []
+    lines += ["", "## Machine", ""]
     lines += [f"- {line}" for line in machine()] + [f"- measured in {minutes:.1f} minutes"]
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
