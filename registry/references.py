@@ -4,7 +4,7 @@ Pure: a snapshot in, problems out, with file, line and field. A site judges what
 `history.py`; this is for people, before a merge.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from ..schemas import manifests as kinds
@@ -12,19 +12,32 @@ from ..schemas.errors import Problem
 from ..schemas.names import nearest
 from ..schemas.yaml_subset import parse
 from . import rules
-from .paths import benchmark_path, settings_path
+from .paths import benchmark_path, classify, settings_path
 from .snapshot import Item, Snapshot
 
 Field = tuple[str | int, ...]
 
 
-def reference_problems(snapshot: Snapshot, paths: frozenset[str] | None = None) -> list[Problem]:
-    """What does not hold between documents; only in those at `paths`, if they are given."""
+def reference_problems(
+    snapshot: Snapshot, paths: frozenset[str] | None = None, *, broken: Iterable[str] = ()
+) -> list[Problem]:
+    """What does not hold between documents; only in those at `paths`, if they are given.
+
+    `broken`: files that are there and have problems of their own. Who refers to one of them is not
+    told as well that it is missing.
+    """
+    known = {_absence(place.kind, place.ref) for place in map(classify, broken)}
     found: list[Problem] = []
     for item in _items(snapshot):
         if paths is None or item.path in paths:
             found += _CHECKS[item.place.kind](snapshot, item)
-    return found
+    return [one for one in found if one.found not in known]
+
+
+def _absence(what: str, ref: str) -> str:
+    if what == "owner":
+        return f"is {ref}, who is not in the registry."
+    return f"is {ref}: there is no such {what}."
 
 
 def _items(snapshot: Snapshot) -> Iterator[Item[Any]]:
@@ -179,7 +192,7 @@ def _owned(snapshot: Snapshot, item: Item[Any]) -> Iterator[Problem]:
     owner = item.place.owner
     if owner not in snapshot.owners:
         fix = "Join first: `medperf owner join`."
-        yield problem(item, ("metadata", "owner"), f"is {owner}, who is not in the registry.", fix)
+        yield problem(item, ("metadata", "owner"), _absence("owner", owner), fix)
 
 
 def _pin(
@@ -189,7 +202,7 @@ def _pin(
     if there is None:
         close = nearest(pin.ref, shelf, most=1)
         fix = f"Did you mean {close[0]}?" if close else f"Add the {what} first."
-        yield problem(item, (*field, "ref"), f"is {pin.ref}: there is no such {what}.", fix)
+        yield problem(item, (*field, "ref"), _absence(what, pin.ref), fix)
     elif there.digest != pin.digest:
         found = f"is {pin.digest}, and {pin.ref} has other bytes."
         yield problem(item, (*field, "digest"), found, f"Write {there.digest}.")
@@ -205,8 +218,8 @@ def _replaces(
     item: Item[Any], ref: str | None, shelf: Mapping[str, Item[Any]], what: str
 ) -> Iterator[Problem]:
     if ref is not None and ref not in shelf:
-        found = f"is {ref}: there is no such {what}."
-        yield problem(item, ("spec", "replaces"), found, "Name what it replaces, or take it out.")
+        fix = "Name what it replaces, or take it out."
+        yield problem(item, ("spec", "replaces"), _absence(what, ref), fix)
 
 
 def _people(

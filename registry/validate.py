@@ -337,7 +337,8 @@ def validate_tree(repository: "Repository", commit: str) -> list[Problem]:
     """What is wrong with the documents of one commit, without asking how they came there."""
     tree = repository.tree(commit)
     snapshot = Snapshot.read(repository, commit)
-    found = [*snapshot.problems, *reference_problems(snapshot)]
+    broken = {one.file for one in snapshot.problems}
+    found = [*snapshot.problems, *reference_problems(snapshot, broken=broken)]
     found += [
         Problem(group[0], None, "", f"is like {group[1]} but for case.", "Choose another name.")
         for group in clashes(tree)
@@ -367,7 +368,7 @@ def validate_files(root: Path) -> list[Problem]:
         except InvalidDocumentError as error:
             found += error.problems
     snapshot = Snapshot.of("", items)
-    found += reference_problems(snapshot)
+    found += reference_problems(snapshot, broken={one.file for one in found})
     for group in clashes(paths):
         found.append(Problem(group[0], None, "", f"is like {group[1]} but for case.", "Rename it."))
     return sorted(found, key=_order)

@@ -405,6 +405,18 @@ def test_a_work_tree_is_checked_without_history(world: World, tmp_path: Path) ->
         assert any(words in text for text in found), words
 
 
+def test_who_refers_to_a_broken_file_is_not_told_that_it_is_missing(
+    world: World, tmp_path: Path
+) -> None:
+    root = checkout(world, tmp_path / "work")
+    file = root / "cubes/committee/eval.yaml"
+    file.write_bytes(file.read_bytes().replace(b"role:", b"rolle:"))
+    (problem,) = validate_files(root)
+    assert (problem.file, problem.field) == ("cubes/committee/eval.yaml", "spec.rolle")
+    file.unlink()
+    assert {one.file for one in validate_files(root)} == {"benchmarks/committee/cxr.yaml"}
+
+
 def test_a_tree_shows_every_problem(world: World) -> None:
     cube_data = documents.dump(cube_manifest("modeler/x", "model", replaces="modeler/none"))
     commit = world.commit(
