@@ -49,6 +49,9 @@ MACHINE = {  # faults of the machine, not of the program: what to do about each
     errno.EACCES: "Your account may not: change who may, or name another place.",
     errno.EPERM: "Your account may not: change who may, or name another place.",
     errno.EROFS: "That is read-only here: name another place.",
+    errno.EISDIR: "A folder lies where a file belongs: move it away.",
+    errno.ENOTDIR: "A file lies where a folder belongs: move it away.",
+    errno.EIO: "The disk cannot be read or written there: look at it before going on.",
 }
 
 

@@ -22,6 +22,7 @@ from ..registry.checkpoints import (
 )
 from ..registry.view import View
 from ..schemas.errors import RegistryError, UsageError
+from .own_key import check_own_key
 from .settings import Policy, in_seconds
 
 if TYPE_CHECKING:
@@ -133,6 +134,7 @@ def sign_here(place: "Workplace", *, days: int | None = None) -> Checkpoint:
     actor = place.member()
     if not view.ledger.is_admin(actor.by):
         raise UsageError(f"{actor.by} is no admin of this registry: only admins sign checkpoints.")
+    check_own_key(view, actor.by, actor.signer.fingerprint)
     asked = view.registry.checkpoints
     if days is None:
         days = 2 * asked.max_age_days if asked else 14

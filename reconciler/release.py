@@ -12,6 +12,7 @@ from ..registry.view import View
 from ..schemas.errors import ConflictError, DataError
 from .disclosure import Circumstances, check_results, result_bytes
 from .observe import associations_of, look
+from .own_key import check_own_key
 from .plan import Pair, Plan, Step
 from .publish import MainMovedError, Published, Ready, publish
 from .workplace import Workplace
@@ -47,7 +48,9 @@ def publish_released(
 
 def _publish(place: Workplace, view: View, pairs: Sequence[Pair]) -> Published | None:
     ready = [Ready(pair, _bytes(place, view, pair)) for pair in pairs]
-    return publish(place.repository, place.url, place.site(), view.registry.id, view.tip, ready)
+    site = place.site()
+    check_own_key(view, site.by, site.signer.fingerprint)
+    return publish(place.repository, place.url, site, view.registry.id, view.tip, ready)
 
 
 def _bytes(place: Workplace, view: View, pair: Pair) -> bytes:

@@ -10,10 +10,12 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from types import TracebackType
 from typing import Literal, Self
 
 from ..registry.git import Author, Repository
+from ..registry.git_process import DamagedCloneError, MissingRefError
 from ..registry.index import Index
 from ..registry.keys import Signer, load_signer
 from ..registry.paths import statement_path
@@ -30,6 +32,7 @@ from ..schemas.errors import RegistryError, UsageError
 from ..schemas.manifests import Cube
 from .datasets import LocalDatasets
 from .freshness import fetch_checkpoint, reached
+from .own_key import check_own_key
 from .policy import check_cube
 from .records import Runs
 from .settings import Home, Identity, Profile
@@ -93,8 +96,7 @@ class Workplace:
         if self._repository is None:
             path = self.storage / "registry.git"
             self.storage.mkdir(parents=True, exist_ok=True, mode=0o700)
-            make = Repository.open if path.exists() else Repository.create
-            self._repository = make(path)
+            self._repository = _opened(path) if path.exists() else Repository.create(path)
         return self._repository
 
     def _new_index(self) -> Index:
@@ -121,9 +123,14 @@ class Workplace:
         Whoever may push any other branch cannot break this with what he puts there.
         """
         own = f"sites/{self.owner}/*"
-        self.repository.fetch(
-            self.url, [f"+refs/heads/main:{MAIN}", f"+refs/heads/{own}:{ORIGIN}{own}"]
-        )
+        refspecs = [f"+refs/heads/main:{MAIN}", f"+refs/heads/{own}:{ORIGIN}{own}"]
+        try:
+            self.repository.fetch(self.url, refspecs)
+        except MissingRefError as error:
+            raise RegistryError(
+                f"{self.url} has no branch main: it is empty, or no MedPerf registry. Compare the "
+                "address with what the registry's admins told you."
+            ) from error
         reached(self)
 
     def view(self, *, fetch: bool = True) -> View:
@@ -135,7 +142,7 @@ class Workplace:
             self.fetch()
         tip = self.repository.resolve(MAIN)
         if tip is None:
-            raise RegistryError(f"{self.url} has no branch main: is it a MedPerf registry?")
+            raise RegistryError(f"The clone of {self.url} has no branch main yet: fetch it first.")
         marker = self.storage / "verified"
         verified = marker.read_text().strip() if marker.exists() else None
         # another process may have verified more since: then even a known tip is asked about again
@@ -194,6 +201,8 @@ class Workplace:
     ) -> dict[str, bytes]:
         """The member's own statement over these bytes of `path`, as one file to add."""
         actor = self.member()
+        if self._view is not None and not path.startswith("owners/"):  # those change keys
+            check_own_key(self._view, actor.by, actor.signer.fingerprint)
         owner, _, member = actor.by.partition("/")
         where = statement_path(path, number, owner, member, revoke=decision == "revoke")
         bundle = make_approval(
@@ -276,3 +285,10 @@ class Workplace:
     def runs(self) -> Runs:
         """The runs of this machine."""
         return Runs(self.storage / "runs")
+
+
+def _opened(path: Path) -> Repository:
+    try:
+        return Repository.open(path)
+    except RegistryError as error:
+        raise DamagedCloneError(path) from error

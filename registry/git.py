@@ -16,7 +16,15 @@ from typing import TYPE_CHECKING, Self, TypeVar
 
 from ..schemas.errors import ConflictError, RegistryError
 from .git_objects import FILE_MODE, Entry, GitObject, check_oid, write_objects
-from .git_process import MissingRefError, Runner, push_error, remote_address, remote_error
+from .git_process import (
+    DamagedCloneError,
+    MissingRefError,
+    Runner,
+    is_damage,
+    push_error,
+    remote_address,
+    remote_error,
+)
 from .git_reading import MAIN, Change, Reading, Step, check_ref, is_ref
 
 if TYPE_CHECKING:
@@ -226,6 +234,8 @@ class Repository(Reading):
     def _network(self, action: str, url: str, *arguments: str) -> str:
         done = self._runner.run(*arguments, network=True, expect=range(256))
         if done.status:
+            if is_damage(done.err, self.folder):
+                raise DamagedCloneError(self.folder)
             raise remote_error(url, action, done.err)
         return done.out.decode(errors="surrogateescape")
 

@@ -58,6 +58,16 @@ _NEUTRAL = {
 }
 
 
+class DamagedCloneError(RegistryError):
+    """Our own clone of a registry cannot be read any more."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(
+            f"This machine's own clone {path} is damaged. Move that folder away: the next command "
+            "fetches it anew, and nothing else is kept there."
+        )
+
+
 class MissingRefError(RegistryError):
     """The remote does not have the reference that was asked for."""
 
@@ -172,6 +182,8 @@ def _write_network_config(git: "Git", folder: Path) -> _NetworkConfig:
     )
     out, said = process.communicate()
     process._terminate()
+    if b"in file ./config" in said:  # the clone's, which Git reads before it looks at ours
+        raise DamagedCloneError(folder)
     if process.status and b"unable to read config file" not in said:  # that one: there is none
         raise RegistryError(
             "Git cannot read your own configuration: "
@@ -227,6 +239,16 @@ def remote_address(url: str) -> str:
     if _SCP.match(url) and not Path(url).exists():
         return url
     return str(Path(url).expanduser().absolute())
+
+
+def is_damage(err: str, folder: Path) -> bool:
+    """Whether Git complains of what lies in `folder` itself, and not of the remote."""
+    words = ("not a git repository", "is too small", "is corrupt", "is empty", "loose object",
+             "garbage at end", "bad config")  # fmt: skip
+    if "bad object refs/remotes/" in err:
+        return True
+    lines = [line for line in err.splitlines() if f"{folder}" in line]
+    return any(word in line.lower() for line in lines for word in words)
 
 
 def remote_error(url: str, action: str, err: str) -> RegistryError:
