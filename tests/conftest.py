@@ -1,8 +1,8 @@
 """What holds for every test: a home of its own, no network, engines only where they are.
 
-A test marked `docker`, `singularity`, `cosign`, `act` or `prism` is skipped with a reason where
-that program is absent, and fails instead where `MEDPERF_REQUIRE` (comma-separated) names it, as
-CI does.
+A test marked `docker`, `singularity`, `cosign`, `act`, `prism` or `image_registry` is skipped with
+a reason where that program is absent, and fails instead where `MEDPERF_REQUIRE` (comma-separated)
+names it, as CI does.
 """
 
 import functools
@@ -52,12 +52,18 @@ def _prism() -> str | None:
     return None if shutil.which("npm") else "npm is not on PATH"
 
 
+def _image_registry() -> str | None:
+    found = shutil.which("docker-registry")
+    return None if found else "docker-registry is not on PATH (Debian's package of that name)"
+
+
 CHECKS: dict[str, Callable[[], str | None]] = {
     "docker": _docker,
     "singularity": _singularity,
     "cosign": _cosign,
     "act": _act,
     "prism": _prism,
+    "image_registry": _image_registry,
 }
 
 

@@ -25,15 +25,14 @@ from ..reconciler.world import (
     singularity_images,
 )
 
-pytestmark = [pytest.mark.docker, pytest.mark.singularity]
+pytestmark = [pytest.mark.docker, pytest.mark.singularity, pytest.mark.image_registry]
 
 
 @pytest.fixture
 def image_registry(tmp_path: Path) -> Iterator[str]:
     """A real image registry on loopback: Debian's `docker-registry`; its address."""
     program = shutil.which("docker-registry")
-    if program is None:
-        pytest.skip("docker-registry is not on PATH (Debian's package of that name)")
+    assert program
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{probe.getsockname()[1]}"
