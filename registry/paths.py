@@ -10,6 +10,7 @@ import re
 import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 from ..schemas.errors import UsageError
@@ -91,6 +92,11 @@ class Place:
 
 def classify(path: str) -> Place:
     """What `path` names; kind `other` if it names nothing."""
+    return _classified(path)
+
+
+@lru_cache(maxsize=4096)  # each step of judging a commit asks for the same paths again
+def _classified(path: str) -> Place:
     if path.endswith(_BUNDLE):
         place = _statement(path)
     elif path.endswith(".yaml"):

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import ROUND_HALF_EVEN, Decimal, localcontext
 from fractions import Fraction
+from functools import lru_cache
 from math import isnan
 from typing import Any
 
@@ -232,13 +233,19 @@ def max_bits(declared: Mapping[str, Metric]) -> int:
     """⌈Σ log2((max - min)·10^decimals + 1)⌉ over these metrics, exactly: no float is involved."""
     product = Fraction(1)
     for metric in declared.values():
-        steps = Fraction(_exact(metric.max)) - Fraction(_exact(metric.min))
-        product *= steps * 10 ** (metric.decimals or 0) + 1
+        product *= _values(metric.min, metric.max, metric.decimals or 0)
     above, below = product.numerator, product.denominator
     bits = max(0, above.bit_length() - below.bit_length() - 1)
     while below << bits < above:
         bits += 1
     return bits
+
+
+@lru_cache(maxsize=4096)
+def _values(least: float, most: float, decimals: int) -> Fraction:
+    """How many values a metric can have."""
+    steps: int = 10**decimals
+    return (Fraction(_exact(most)) - Fraction(_exact(least))) * steps + 1
 
 
 # What a validator can see

@@ -8,6 +8,7 @@ hence no Windows device names.
 import difflib
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 
 from .errors import UsageError
 
@@ -35,6 +36,11 @@ def check_name(text: str, what: str = "name") -> str:
 
 def split_ref(ref: str) -> tuple[str, str]:
     """`owner/name` as its two names; a UsageError for anything else."""
+    return _split(ref)
+
+
+@lru_cache(maxsize=4096)  # a registry names the same few objects over and over
+def _split(ref: str) -> tuple[str, str]:
     owner, slash, name = ref.partition("/")
     if not (slash and is_name(owner) and is_name(name)):
         raise UsageError(f"{ref!r} is not the name of an object: write owner/name.")

@@ -37,6 +37,7 @@ __all__ = ["Builder", "Parsed", "Path", "dump", "event_stream", "field_name", "p
 
 _NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(\.[0-9]+)?([eE][-+]?[0-9]+)?\Z")
 _WORDS: dict[str, bool | None] = {"null": None, "true": True, "false": False}
+_STARTS = frozenset("-0123456789ntf")  # what a number or one of these words begins with
 
 
 @dataclass(frozen=True)
@@ -124,21 +125,21 @@ class Builder:
     def build(self, parser: EventStream) -> Any:
         value: Any = None
         documents = 0
-        get = parser.get_event
+        get, containers, keys = parser.get_event, self.open, self.keys
         while True:
             event = get()
             kind = type(event)
             if kind is events.ScalarEvent:
-                if self.keys and self.keys[-1] is None and type(self.open[-1]) is dict:
-                    self._key(event)
+                if keys and keys[-1] is None and type(containers[-1]) is dict:
+                    self._key(event, containers[-1])
                     continue
                 item = self._scalar(event)
             elif kind is events.MappingStartEvent or kind is events.SequenceStartEvent:
                 self._open(event, {} if kind is events.MappingStartEvent else [])
                 continue
             elif kind is events.MappingEndEvent or kind is events.SequenceEndEvent:
-                item = self.open.pop()
-                self.keys.pop()
+                item = containers.pop()
+                keys.pop()
             elif kind is events.DocumentStartEvent:
                 documents += 1
                 self._document(event, documents)
@@ -149,21 +150,16 @@ class Builder:
                 break
             else:
                 continue
-            if not self.open:
+            if not containers:
                 value = item
+            elif (key := keys[-1]) is not None:
+                containers[-1][key] = item  # type: ignore[call-overload]  # a key: a mapping
+                keys[-1] = None
             else:
-                self._place(item)
+                containers[-1].append(item)  # type: ignore[union-attr]
         if not documents:
             raise problem_at(self.file, None, (), "is empty.", "Write one document.")
         return value
-
-    def _place(self, item: Any) -> None:
-        container, key = self.open[-1], self.keys[-1]
-        if isinstance(container, list):
-            container.append(item)
-        elif key is not None:
-            container[key] = item
-            self.keys[-1] = None
 
     def _document(self, event: Any, documents: int) -> None:
         if documents > 1:
@@ -180,10 +176,10 @@ class Builder:
         self.open.append(container)
         self.keys.append(None)
 
-    def _key(self, event: Any) -> None:
-        self._no_node_properties(event)
+    def _key(self, event: Any, mapping: dict[str, Any]) -> None:
+        if event.anchor is not None or event.tag is not None:
+            self._no_node_properties(event)
         key = event.value
-        mapping = self.open[-1]
         if key in mapping:
             first = "write each key once."
             raise self._refuse(
@@ -193,14 +189,19 @@ class Builder:
             raise self._refuse(event, "a merge key (<<)", "Write the fields out.")
         if "\n" in key:
             raise self._refuse(event, "a key of more than one line", "A key is one line.")
-        self._characters(event)
+        if self.check_scalars:
+            self._characters(event)
         self.keys[-1] = key
 
     def _scalar(self, event: Any) -> Any:
-        self._no_node_properties(event)
+        if event.anchor is not None or event.tag is not None:
+            self._no_node_properties(event)
         text = event.value
         if event.style:
-            self._characters(event)
+            if self.check_scalars:
+                self._characters(event)
+            return text
+        if text[:1] not in _STARTS:
             return text
         if text in _WORDS:
             return _WORDS[text]
@@ -227,10 +228,9 @@ class Builder:
 
     def _characters(self, event: Any) -> None:
         # Escapes can bring in what the raw text may not hold; without a backslash there are none.
-        if self.check_scalars:
-            found = bad_character(event.value)
-            if found:
-                raise self._refuse(event, f"{found[1]}, written as an escape,", found[2])
+        found = bad_character(event.value)
+        if found:
+            raise self._refuse(event, f"{found[1]}, written as an escape,", found[2])
 
     def _no_node_properties(self, event: Any) -> None:
         if event.anchor is not None:
