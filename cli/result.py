@@ -1,5 +1,6 @@
 """`medperf result`: look at results, decide what leaves, publish, verify."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,8 @@ from .output import confirm, print_json, print_table, print_text, say, several
 from .withdrawing import withdraw
 
 if TYPE_CHECKING:
-    from ..reconciler.results import LocalResult
+    from ..reconciler.results import Answer, LocalResult
+    from ..reconciler.workplace import Actor, Workplace
 
 
 @click.group("result", cls=NearGroup)
@@ -111,6 +113,8 @@ def view_(ctx: click.Context, uid: str, as_json: bool) -> None:
 
 def _print_local(result: "LocalResult", *, err: bool = False) -> None:
     head = f"{result.name} ({result.state}): {result.pair.model} on {result.pair.dataset}"
+    if result.agreed:
+        head += f"; {' and '.join(result.agreed)} has agreed already"
     print_text(head, err=err)
     if result.withheld:
         print_text("It is withheld: " + "; ".join(result.withheld), err=err)
@@ -131,27 +135,49 @@ def _print_local(result: "LocalResult", *, err: bool = False) -> None:
 @click.argument("uid", required=False)
 @click.option("--all", "all_", is_flag=True, help="Every result that awaits a decision.")
 @click.option("--decline", is_flag=True, help="Decide that it does not leave.")
+@click.option("--member", metavar="NAME", help="Another member of your owner, who decides here.")
+@click.option("--key", metavar="FILE", help="That member's key, or 'agent' for ssh-agent.")
 @yes_option
 @click.pass_context
-def release(ctx: click.Context, uid: str | None, all_: bool, decline: bool, yes: bool) -> None:
+def release(
+    ctx: click.Context,
+    uid: str | None,
+    all_: bool,
+    decline: bool,
+    member: str | None,
+    key: str | None,
+    yes: bool,
+) -> None:
     """Decide what leaves: shows exactly the numbers that would, and asks.
 
     A released result is published by the next 'medperf reconcile' or 'medperf result submit'.
+    Where the site's policy says `releasers: 2`, two members must each release it: the second one
+    says who he is and brings his own key, which signs what he was shown.
 
     \b
     Examples:
       medperf result release chestxray.chest-resnet.chest
       medperf result release --all
+      medperf result release --all --member bea --key agent
     """
+    if (member is None) != (key is None):
+        raise click.UsageError("--member and --key go together.")
     with workplace(ctx) as place:
-        _decide(place, uid, all_=all_, decline=decline, yes=yes)
+        person = place.person(member, key) if member and key else None
+        _decide(place, uid, all_=all_, decline=decline, yes=yes, person=person)
 
 
-def _decide(place: object, uid: str | None, *, all_: bool, decline: bool, yes: bool) -> int:
+def _decide(
+    place: "Workplace",
+    uid: str | None,
+    *,
+    all_: bool,
+    decline: bool,
+    yes: bool,
+    person: "Actor | None" = None,
+) -> int:
     from ..reconciler import results
-    from ..reconciler.workplace import Workplace
 
-    assert isinstance(place, Workplace)  # noqa: S101
     if (uid is None) != all_:
         raise click.UsageError("Name one result, or say --all.")
     _, waiting = results.awaiting(place, uid)
@@ -165,11 +191,24 @@ def _decide(place: object, uid: str | None, *, all_: bool, decline: bool, yes: b
         f"They go to {place.url}\n"
         "Who can read that repository can read them, now and for ever: nothing can be taken back."
     )
+    two = place.profile.policy.releasers > 1 and not decline
+    if two:
+        by = person.by if person else place.member().by
+        say(f"This site asks two people for a release. You decide as {by}, and sign it.")
     confirm("Decline these?" if decline else "Let these numbers leave?", yes=yes)
     for one in waiting:
-        results.decide(place, one, "declined" if decline else "released")
-        print_text(f"{'Declined' if decline else 'Released'} {one.name}")
+        answer: Answer = "declined" if decline else "released"
+        agreed = results.decide(place, one, answer, person=person)
+        print_text(_said(one.name, answer, agreed, two=two))
     return len(waiting)
+
+
+def _said(name: str, answer: str, agreed: Sequence[str], *, two: bool) -> str:
+    if not two:
+        return f"{answer.capitalize()} {name}"
+    if len(agreed) > 1:
+        return f"Released {name}: {' and '.join(agreed)} have agreed"
+    return f"{' and '.join(agreed)} has agreed to {name}; it stays until a second person has too"
 
 
 @command.command("submit")

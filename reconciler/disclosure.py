@@ -71,7 +71,12 @@ def check_results(
 
 def shown_digest(found: Disclosed) -> str:
     """A digest of exactly the metrics and suppressions that a person is shown."""
-    return digest(dump(_disclosed(found)))
+    return digest(shown_bytes(found))
+
+
+def shown_bytes(found: Disclosed) -> bytes:
+    """Exactly the metrics and suppressions that a person is shown, as what he signs."""
+    return dump(_disclosed(found))
 
 
 def _disclosed(found: Disclosed) -> dict[str, object]:

@@ -22,6 +22,7 @@ from .plan import Asked, Here, Pair, Plan, make_plan
 from .policy import cube_obstacle
 from .publish import proposed_paths, site_branch
 from .records import Record, RunFolder
+from .second_person import who_agreed
 from .settings import Profile
 from .workplace import Workplace
 
@@ -157,6 +158,8 @@ def _here(place: Workplace, view: View, asked: Asked, around: _Around) -> Here:
     )
     last = record.attempts[-1] if record.attempts else None
     decision = record.decision
+    two = place.profile.policy.releasers > 1
+    agreed = who_agreed(view, place.owner, record, shown) if two and finished else ()
     return Here(
         obstacle=obstacle,
         problem=last.problem if last and not obstacle else problem,
@@ -164,7 +167,8 @@ def _here(place: Workplace, view: View, asked: Asked, around: _Around) -> Here:
         running=around.running == pair.key,
         finished=finished,
         withheld=withheld,
-        released=_released(place.profile, pair, record, shown),
+        released=_released(place.profile, pair, record, shown, agreed),
+        agreed=agreed if two else (),
         declined=decision is not None and decision.answer == "declined",
         consented=_consented(place.profile, record),
         failure=last.failure if last else "",
@@ -185,11 +189,15 @@ def _disclosure(
         return error.reasons, ""
 
 
-def _released(profile: Profile, pair: Pair, record: Record, shown: str) -> bool:
-    """Whether the result may leave: by policy, or by a person who saw exactly these numbers."""
+def _released(
+    profile: Profile, pair: Pair, record: Record, shown: str, agreed: Sequence[str]
+) -> bool:
+    """Whether the result may leave: by policy, or by those who saw exactly these numbers."""
     policy, decision = profile.policy.release, record.decision
     if policy == "automatic" or (policy != "manual" and pair.benchmark in policy):
         return True
+    if profile.policy.releasers > 1:
+        return len(agreed) >= profile.policy.releasers
     return decision is not None and decision.answer == "released" and decision.shown == shown
 
 

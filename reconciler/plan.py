@@ -97,6 +97,7 @@ class Here:
 
     `obstacle` is why this site cannot run it now, `problem` the sentence. `attempts` counts the
     tries that failed, `failure` is the class of the last one; `next_try` in seconds since 1970.
+    `agreed` are the people who have agreed to the release, where one more is asked for.
     """
 
     obstacle: str = ""
@@ -106,6 +107,7 @@ class Here:
     finished: bool = False
     withheld: tuple[str, ...] = ()
     released: bool = False
+    agreed: tuple[str, ...] = ()
     declined: bool = False
     consented: bool = True
     failure: str = ""
@@ -184,6 +186,9 @@ def _decide(asked: Asked, here: Here, now: float) -> tuple[State, Step, str, str
         return State.DUE, Step.PUBLISH, "", "The result is released and will be published."
     if here.finished:
         text = "The run is done; 'medperf result release' decides what leaves."
+        if here.agreed:
+            agreed = " and ".join(here.agreed)
+            text = f"{agreed} has agreed that it leaves; a second person must agree too. {text}"
         return State.AWAITING_RELEASE, none, "", text
     if here.obstacle:
         return State.BLOCKED, none, here.obstacle, here.problem

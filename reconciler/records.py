@@ -44,11 +44,19 @@ class Done(Part):
     partial: bool = False
 
 
+class Signed(Part):
+    """A person's own signature under a release, where the policy asks for two."""
+
+    by: str
+    bundle: str
+
+
 class Decision(Part):
     """What a person said about the result; `shown` is the digest of the metrics that he saw."""
 
     answer: Literal["released", "declined"]
     shown: Digest
+    signed: Many[Signed] = ()
 
 
 class Record(Part):
@@ -152,10 +160,34 @@ class Runs:
             if record is not None:
                 yield folder, record
 
-    def decided(self, pair: Pair, *, answer: Literal["released", "declined"], shown: str) -> Record:
-        """Remembers what a person said about exactly these numbers, and returns the record."""
-        decision = Decision(answer=answer, shown=shown)
-        record = self.record(pair).model_copy(update={"decision": decision})
+    def decided(
+        self,
+        pair: Pair,
+        *,
+        answer: Literal["released", "declined"],
+        shown: str,
+        signed: Signed | None = None,
+    ) -> Record:
+        """Remembers what a person said about exactly these numbers, and returns the record.
+
+        What another person has signed about the same numbers stays beside it.
+        """
+        record = self.record(pair)
+        known: tuple[Signed, ...] = ()
+        before = record.decision
+        if (
+            signed is not None
+            and before is not None
+            and (before.answer, before.shown)
+            == (
+                answer,
+                shown,
+            )
+        ):
+            known = tuple(one for one in before.signed if one.by != signed.by)
+        now = (*known, signed) if signed is not None else ()
+        decision = Decision(answer=answer, shown=shown, signed=now)
+        record = record.model_copy(update={"decision": decision})
         self.folder(pair).write(record)
         return record
 

@@ -14,7 +14,8 @@ from .disclosure import check_results, read_once, shown_digest
 from .observe import look
 from .plan import Pair, PlannedRun, State
 from .release import publish_released as publish_released
-from .workplace import Workplace
+from .second_person import sign_release, who_agreed
+from .workplace import Actor, Workplace
 
 Answer = Literal["released", "declined"]
 
@@ -30,6 +31,7 @@ class LocalResult:
     suppressed: tuple[Suppressed, ...]
     bits: int
     withheld: tuple[str, ...]
+    agreed: tuple[str, ...]  # where two people are asked: who has released these numbers by now
     before: Mapping[str, object]  # what the evaluator wrote for each metric, as it wrote it
 
 
@@ -116,12 +118,19 @@ def _local(place: Workplace, view: View, run: PlannedRun) -> LocalResult:
         suppressed=kept.suppressed,
         bits=kept.bits,
         withheld=withheld,
+        agreed=_agreed(place, view, run, kept),
         before={
             name: _found(before, metric.source)
             for name, metric in benchmark.metrics.items()
             if _found(before, metric.source) is not None
         },
     )
+
+
+def _agreed(place: Workplace, view: View, run: PlannedRun, kept: Disclosed) -> tuple[str, ...]:
+    if place.profile.policy.releasers < 2:
+        return ()
+    return who_agreed(view, place.owner, place.runs.record(run.pair), shown_digest(kept))
 
 
 def _found(raw: object, path: Sequence[str]) -> object:
@@ -161,12 +170,26 @@ def awaiting(place: Workplace, uid: str | None) -> tuple[View, list[LocalResult]
     return view, [one for one in results if one.state == State.AWAITING_RELEASE]
 
 
-def decide(place: Workplace, result: LocalResult, answer: Answer) -> None:
-    """Writes down a person's answer about exactly the numbers in `result`."""
+def decide(
+    place: Workplace, result: LocalResult, answer: Answer, *, person: Actor | None = None
+) -> tuple[str, ...]:
+    """Writes down a person's answer about exactly the numbers in `result`.
+
+    Where the policy asks for two people, he signs it (default: the profile's member); the answer
+    is who has agreed by then, and empty where one person is enough.
+    """
     if result.withheld and answer == "released":
         raise WithheldError(result.withheld)
     shown = Disclosed(result.metrics, result.suppressed, result.bits)
-    place.runs.decided(result.pair, answer=answer, shown=shown_digest(shown))
+    signed = None
+    two = place.profile.policy.releasers > 1 and answer == "released"
+    view = place.view(fetch=False)
+    if two:
+        signed = sign_release(view, person or place.member(), result.pair, shown)
+    record = place.runs.decided(
+        result.pair, answer=answer, shown=shown_digest(shown), signed=signed
+    )
+    return who_agreed(view, place.owner, record, shown_digest(shown)) if two else ()
 
 
 def retry(place: Workplace, uid: str) -> str:

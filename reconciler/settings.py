@@ -9,9 +9,16 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
 from pydantic.alias_generators import to_camel
 
 from ..schemas.errors import DataError, UsageError
@@ -80,6 +87,7 @@ class Policy(Part):
 
     consent: Literal["association", "cube"] = "association"
     release: Literal["manual", "automatic"] | Annotated[Many[Ref], Field(min_length=1)] = "manual"
+    releasers: Annotated[int, Field(ge=1, le=2)] = 1
     k: Annotated[int, Field(ge=3)] = 10
     bits_per_run: Annotated[int, Field(ge=1)] = 256
     sandbox_foreign: bool = False
@@ -89,6 +97,12 @@ class Policy(Part):
     results_per_model_owner: Annotated[int, Field(ge=1)] | None = None
     max_age: Span | None = None
     require: Many[Literal["memory", "processes", "cpus", "output_bytes", "output_files"]] = ()
+
+    @model_validator(mode="after")
+    def _whoever_releases_is_asked(self) -> Self:
+        if self.releasers > 1 and self.release == "automatic":
+            raise ValueError("releasers: 2 asks two people, and release: automatic asks nobody")
+        return self
 
 
 class SiteLimits(Part):

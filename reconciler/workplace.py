@@ -190,6 +190,12 @@ class Workplace:
         """The person of this profile, who signs statements and objects."""
         return self._actor(self.profile.me.member, "member")
 
+    def person(self, name: str, key: str) -> Actor:
+        """Another member of this owner, with the key (a file, or `agent`) that he brings."""
+        if key != "agent":
+            key = str(Path(key).expanduser().absolute())
+        return self._actor(Identity(name=name, key=key), "member")
+
     def statement(
         self,
         path: str,

@@ -36,19 +36,22 @@ MEDIA_TYPE = "application/vnd.dev.sigstore.bundle.v0.3+json"
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
 STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
 CHECKPOINT_FILE = "checkpoint.json"
+RELEASE_FILE = "release.yaml"
 
-Kind = Literal["approval", "result", "checkpoint"]
+Kind = Literal["approval", "result", "checkpoint", "release"]
 Decision = Literal["approve", "revoke"]
 PREDICATE_TYPES: dict[str, Kind] = {
     "https://medperf.org/attestation/approval/v1": "approval",
     "https://medperf.org/attestation/result/v1": "result",
     "https://medperf.org/attestation/checkpoint/v1": "checkpoint",
+    "https://medperf.org/attestation/release/v1": "release",
 }
 _TYPE_OF_KIND = {kind: predicate_type for predicate_type, kind in PREDICATE_TYPES.items()}
 _FIELDS: dict[str, tuple[str, ...]] = {
     "approval": ("by", "decision", "registry", "reason?"),
     "result": ("by", "registry", "runKey"),
     "checkpoint": ("by", "registry"),
+    "release": ("by", "registry", "runKey"),
 }
 _HEX = re.compile(r"[0-9a-f]{64}\Z")
 _HEX_FORM = "64 hex digits"
@@ -60,7 +63,8 @@ class Statement:
     """What one key has signed: who says what about which bytes.
 
     `by` is `owner/member` or `owner/site`, `subject` a file's name without its folder, `digest`
-    its `sha256:…`. `decision` is None unless it is an approval, `run_key` unless it is a result.
+    its `sha256:…`. `decision` is None unless it is an approval, `run_key` unless it is of a run: a
+    result or a release.
     """
 
     kind: Kind
@@ -140,6 +144,15 @@ def make_checkpoint(signer: Signer, *, by: str, registry: str, data: bytes) -> b
     return _make(signer, "checkpoint", predicate, CHECKPOINT_FILE, data)
 
 
+def make_release(signer: Signer, *, by: str, registry: str, run_key: str, data: bytes) -> bytes:
+    """The bundle in which a person of a site lets exactly these numbers of a run leave it.
+
+    It stays at the site: nothing in a registry is read as one.
+    """
+    predicate = {"by": by, "registry": registry, "runKey": run_key}
+    return _make(signer, "release", predicate, RELEASE_FILE, data)
+
+
 def _make(
     signer: Signer, kind: Kind, predicate: Mapping[str, str], subject_name: str, data: bytes
 ) -> bytes:
@@ -217,7 +230,7 @@ def _read_statement(payload: bytes, signed_with: str) -> Statement:
         decision=_decision(said["decision"]) if kind == "approval" else None,
         reason=said.get("reason"),
         run_key=take_matching("runKey", said["runKey"], _HEX, _HEX_FORM)
-        if kind == "result"
+        if "runKey" in said
         else None,
     )
 
