@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from .carrying import carry
 from .desk import ask_new_passphrase, ask_passphrase, home, json_option, workplace, yes_option
 from .groups import NearGroup
 from .output import confirm, print_json, print_text, say, several
@@ -26,7 +27,7 @@ def command() -> None:
     """
 
 
-for _one in (accept, change, checkpoint, compare):
+for _one in (accept, carry, change, checkpoint, compare):
     command.add_command(_one)
 
 

@@ -39,6 +39,7 @@ from .settings import Home, Identity, Profile
 
 ORIGIN = "refs/remotes/origin/"
 MAIN = ORIGIN + "main"
+CARRIED = "assets"  # the store beside a registry that was carried to a site without a network
 
 
 @dataclass(frozen=True)
@@ -252,11 +253,18 @@ class Workplace:
 
     @cached_property
     def assets(self) -> Assets:
-        """The content-addressed cache, with this site's policy for addresses."""
+        """The content-addressed cache, with this site's policy for addresses.
+
+        A registry that is a folder may have been carried here, with a store of assets beside it.
+        """
         policy = self.profile.policy
         folders = tuple(self.home.resolve(path) for path in policy.files)
+        local = Path(self.url)
+        carried = local.parent / CARRIED if local.is_absolute() and local.is_dir() else None
         return Assets(
-            self.storage / "assets", AssetPolicy(files=folders, hosts=tuple(policy.hosts))
+            self.storage / "assets",
+            AssetPolicy(files=folders, hosts=tuple(policy.hosts)),
+            carried=carried,
         )
 
     @cached_property

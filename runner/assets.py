@@ -45,17 +45,26 @@ class _Mixed(Exception):  # noqa: N818
     """What was resumed does not fit together: start again from nothing."""
 
 
-class Assets:
-    """The assets of a site: fetched by `policy`, kept below `root`."""
+def stored(root: Path, digest: str) -> Path:
+    """Where a store by digest below `root` has the file of this digest."""
+    hex_digits = digest.removeprefix("sha256:")
+    return root / "sha256" / hex_digits[:2] / hex_digits
 
-    def __init__(self, root: Path, policy: AssetPolicy) -> None:
+
+class Assets:
+    """The assets of a site: fetched by `policy`, kept below `root`.
+
+    `carried` is a store of the same form that somebody brought, asked before any address.
+    """
+
+    def __init__(self, root: Path, policy: AssetPolicy, carried: Path | None = None) -> None:
         self.root = root
         self.policy = policy
+        self.carried = carried
 
     def path(self, digest: str) -> Path:
         """Where the asset of this digest is kept once it is here."""
-        hex_digits = digest.removeprefix("sha256:")
-        return self.root / "sha256" / hex_digits[:2] / hex_digits
+        return stored(self.root, digest)
 
     def fetch(
         self,
@@ -65,7 +74,7 @@ class Assets:
         progress: Progress | None = None,
         stop: threading.Event | None = None,
     ) -> Path:
-        """The verified file of `asset`, from the cache, its URL, or else one of `mirrors`.
+        """The verified file of `asset`: from the cache, what was carried, its URL, or a mirror.
 
         AssetError says for each address why it could not be had; a digest that is wrong at one is
         no reason not to ask the next. The path may be read, not written.
@@ -73,9 +82,13 @@ class Assets:
         if (cached := self._cached(asset)) is not None:
             return cached
         reasons: list[AssetError] = []
-        for url in dict.fromkeys([asset.url, *mirrors]):
+        addresses: dict[str, Path | None] = {}
+        if self.carried is not None and (brought := stored(self.carried, asset.digest)).is_file():
+            addresses[str(brought)] = brought
+        addresses |= dict.fromkeys([asset.url, *mirrors])
+        for url, source in addresses.items():
             try:
-                return self._obtain(asset, url, progress, stop)
+                return self._obtain(asset, url, progress, stop, source=source)
             except AssetError as error:
                 reasons.append(error)
                 if stop is not None and stop.is_set():
@@ -149,8 +162,15 @@ class Assets:
         return path
 
     def _obtain(
-        self, asset: Asset, url: str, progress: Progress | None, stop: threading.Event | None
+        self,
+        asset: Asset,
+        url: str,
+        progress: Progress | None,
+        stop: threading.Event | None,
+        *,
+        source: Path | None,
     ) -> Path:
+        """Fetched from `url`, or copied from `source`, which no manifest has named."""
         partial = self.root / "partial" / asset.digest.removeprefix("sha256:")
         with _disk_errors(url):
             partial.parent.mkdir(parents=True, exist_ok=True)
@@ -160,10 +180,10 @@ class Assets:
                     return cached
                 self._check_room(asset, file)
                 try:
-                    if url.startswith("file:"):
+                    if source is not None or url.startswith("file:"):
                         file.truncate(0)
                         sink = Sink(file, asset.size, url, progress, stop)
-                        _copy(self._allowed(url), sink)
+                        _copy(source or self._allowed(url), sink)
                     else:
                         sink = self._download(asset, url, file, progress, stop)
                     _verify(asset, url, sink)
