@@ -34,13 +34,12 @@ def verify(url: str) -> None:
         assert report.accepted, report
 
 
-def validate(url: str, head: str, index: str) -> None:
-    """A proposal judged against main."""
-    from medperf.registry.index import Index
+def validate(url: str, head: str) -> None:
+    """A proposal judged against main, by a clone that has judged nothing before."""
     from medperf.registry.validate import validate as judge
 
-    with Repository.open(Path(url)) as repository, Index(Path(index)) as kept:
-        verdict = judge(repository, repository.resolve(MAIN) or "", head, index=kept)
+    with Repository.open(Path(url)) as repository:
+        verdict = judge(repository, repository.resolve(MAIN) or "", head)
         assert verdict.answer == "valid", verdict.sentence
 
 

@@ -110,8 +110,7 @@ class Workplace:
 
     def judge(self, base: str, head: str) -> Verdict:
         """The rules' verdict on merging `head` into main's tip `base`."""
-        with Index(self.storage / "index.sqlite", keep=False) as index:
-            return validate(self.repository, base, head, index=index, pinned=self.pinned)
+        return validate(self.repository, base, head, pinned=self.pinned)
 
     @property
     def url(self) -> str:

@@ -4,7 +4,6 @@ from pathlib import Path
 
 from ..schemas.errors import Problem, UsageError
 from .git import Repository
-from .index import Index
 from .summary import Summary, summarize
 from .validate import Verdict, validate, validate_files
 
@@ -25,16 +24,10 @@ def judge_checkout(folder: Path, base: str, head: str) -> Verdict:
 def review_checkout(
     folder: Path, base: str, head: str, *, proposal: str = ""
 ) -> tuple[Verdict, Summary]:
-    """The same verdict, and the summary by which a person decides; `proposal`: its name.
-
-    What was judged is kept beside the clone's objects, so the next proposal costs what it changes.
-    """
-    with (
-        Repository.open(folder) as repository,
-        Index(repository.folder / "medperf-index.sqlite") as index,
-    ):
+    """The same verdict, and the summary by which a person decides; `proposal`: its name."""
+    with Repository.open(folder) as repository:
         tip, newest = commit_named(repository, base), commit_named(repository, head)
-        verdict = validate(repository, tip, newest, index=index)
+        verdict = validate(repository, tip, newest)
         return verdict, summarize(repository, verdict, proposal=proposal)
 
 

@@ -195,6 +195,27 @@ class TreeEditor:
         return after
 
 
+class Folders:
+    """One tree, of which only the folders are read that somebody asks about."""
+
+    def __init__(self, trees: TreeEditor, tree: str) -> None:
+        self._trees = trees
+        self._read: dict[str, dict[str, Entry]] = {"": trees.entries(tree)}
+
+    def names(self, folder: str) -> Mapping[str, Entry]:
+        """What lies in a folder (`""`: the top), by name; nothing where there is none."""
+        if folder not in self._read:
+            entry = self.entry(folder)
+            is_folder = entry is not None and entry.type == "tree"
+            self._read[folder] = self._trees.entries(entry.oid) if entry and is_folder else {}
+        return self._read[folder]
+
+    def entry(self, path: str) -> Entry | None:
+        """What lies at a path: a file, a folder, or nothing."""
+        folder, _, name = path.rpartition("/")
+        return self.names(folder).get(name)
+
+
 def _depth(folder: str) -> int:
     return folder.count("/") + 1 if folder else 0
 

@@ -48,6 +48,7 @@ _NEUTRAL = {
     "GIT_CONFIG_NOSYSTEM": "1",
     "GIT_CONFIG_PARAMETERS": "",
     "GIT_GRAFT_FILE": "/nowhere/no-grafts",
+    "GIT_LITERAL_PATHSPECS": "1",
     "GIT_NAMESPACE": "",
     "GIT_NO_LAZY_FETCH": "1",
     "GIT_NO_REPLACE_OBJECTS": "1",

@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Literal, Self
 
 from ..schemas.errors import RegistryError
-from .git_objects import Entry, ObjectReader, TreeEditor, check_oid, write_objects
+from .git_objects import Entry, Folders, ObjectReader, TreeEditor, check_oid, write_objects
 from .git_process import Runner
 
 MAIN = "refs/heads/main"
@@ -156,16 +156,13 @@ class Reading:
                 raise RegistryError(f"{oid} is a {thing.type}, not a file.")
             yield oid, thing.data
 
+    def folders(self, commit: str) -> Folders:
+        """The tree of a commit, read folder by folder as it is asked for."""
+        return Folders(self._trees, self.tree_of(commit))
+
     def file(self, commit: str, path: str, *, cap: int = BLOB_CAP) -> bytes | None:
         """The bytes of the regular file at `path` in a commit, or None."""
-        entries = self._trees.entries(self.tree_of(commit))
-        *folders, name = path.split("/")
-        for folder in folders:
-            entry = entries.get(folder)
-            if entry is None or entry.type != "tree":
-                return None
-            entries = self._trees.entries(entry.oid)
-        entry = entries.get(name)
+        entry = self.folders(commit).entry(path)
         if entry is None or entry.type != "blob" or entry.mode == "120000":
             return None
         return self.blob(entry.oid, cap=cap)
@@ -182,20 +179,29 @@ class Reading:
 
     # History
 
-    def first_parents(self, tip: str, *, since: str | None = None) -> list[Step]:
+    def first_parents(
+        self, tip: str, *, since: str | None = None, only: Sequence[str] = ()
+    ) -> list[Step]:
         """The first-parent chain up to `tip`, oldest first, without `since` and what is before it.
 
-        A RegistryError if `since` is not on that chain: then the chain was replaced, or joined
-        from the side.
+        With `only`, of the changes those of these files and below these folders. A RegistryError
+        if `since` is not on that chain: then the chain was replaced, or joined from the side.
         """
         commits = self._chain(tip, since)
         if since is not None and tip != since and (not commits or commits[0][2][:1] != (since,)):
             raise RegistryError(f"{since} is not on the first-parent chain of {tip}.")
-        changes = self._changes((commit, parents[:1]) for commit, _, parents in commits)
+        asked = ((commit, parents[:1]) for commit, _, parents in commits)
+        changes = self._changes(asked, ["--", *only] if only else [])
         return [
             Step(commit, parents, tree, changes.get(commit, ()))
             for commit, tree, parents in commits
         ]
+
+    def altered(self, tip: str) -> frozenset[str]:
+        """The paths to which the first-parent chain up to `tip` did more than to add them."""
+        asked = ((commit, parents[:1]) for commit, _, parents in self._chain(tip, None))
+        found = self._changes(asked, ["--diff-filter=a"])
+        return frozenset(change.path for changes in found.values() for change in changes)
 
     def is_on_chain(self, commit: str, tip: str) -> bool:
         """Whether `commit` is on the first-parent chain of `tip`; an ancestor may well not be."""
@@ -236,10 +242,11 @@ class Reading:
         return [(row[0], row[1], tuple(filter(None, row[2:]))) for row in reversed(rows)]
 
     def _changes(
-        self, commits: Iterable[tuple[str, Sequence[str]]]
+        self, commits: Iterable[tuple[str, Sequence[str]]], limits: Sequence[str] = ()
     ) -> dict[str, tuple[Change, ...]]:
         asked = "".join(" ".join([commit, *parent]) + "\n" for commit, parent in commits)
-        done = self._runner.run("diff-tree", "--stdin", "--root", *_RAW, data=asked.encode())
+        options = ("--stdin", "--root", *_RAW, *limits)
+        done = self._runner.run("diff-tree", *options, data=asked.encode())
         return _raw_changes(done.out.decode(errors="surrogateescape"))
 
     def _empty_tree(self) -> str:

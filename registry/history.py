@@ -378,11 +378,13 @@ def walk(
     verified: str | None = None,
     maker: type[H] = History,  # type: ignore[assignment]  # mypy knows no default of a TypeVar
     index: "Index | None" = None,
+    only: Sequence[str] = (),
 ) -> H:
     """The judged history from the root commit up to `tip`; a StalledError where a site must stop.
 
     `verified` is the commit that the site verified last: it must be on the chain. With an `index`
-    only what it has not kept is judged.
+    only what it has not kept is judged; with `only`, and no index, as if the history had nothing
+    but these files and folders.
     """
     if repository.is_shallow:
         raise RegistryError(
@@ -391,7 +393,7 @@ def walk(
         )
     if index is not None and not index.serves(pinned):
         index = None
-    way = _Way(repository, tip, library or Library(repository, index), pinned, verified)
+    way = _Way(repository, tip, library or Library(repository, index), pinned, verified, only)
     if index is None:
         return way.go(maker, None)
     from sqlite3 import Error
@@ -416,6 +418,7 @@ class _Way:
     library: Library
     pinned: Pinned | None
     verified: str | None
+    only: Sequence[str] = ()
 
     def go(self, maker: type[H], index: "Index | None") -> H:
         """Walk once, and once more where keys are compromised."""
@@ -429,7 +432,7 @@ class _Way:
         if compromised:
             kept, steps = self._known(index, "lenient")
             if kept is not None and kept.compromised != compromised:
-                kept, steps = None, self.repository.first_parents(self.tip)
+                kept, steps = None, self._steps()
             again = self._take(maker, index, "lenient", kept, steps, compromised, history.verified)
             again.plain = history
             history = again
@@ -444,14 +447,17 @@ class _Way:
         """The ledger to go on from, and the steps that it has not taken."""
         kept = index.ledger(walk, self.pinned, self.library) if index is not None else None
         if kept is None:
-            return None, self.repository.first_parents(self.tip)
+            return None, self._steps()
         newest = kept.commits[-1]
         if newest == self.tip:
             return kept, []
         try:
             return kept, self.repository.first_parents(self.tip, since=newest)
         except RegistryError:  # not on this chain: it is judged from its root
-            return None, self.repository.first_parents(self.tip)
+            return None, self._steps()
+
+    def _steps(self) -> list["Step"]:
+        return self.repository.first_parents(self.tip, only=self.only)
 
     def _take(
         self,

@@ -78,13 +78,12 @@ class StoredItem(Item[Any]):
 class Index:
     """The kept ledgers and documents of one clone; close it, or use it in a `with`."""
 
-    def __init__(self, path: Path | None = None, *, keep: bool = True) -> None:
+    def __init__(self, path: Path | None = None) -> None:
         """The index in a file, or, without one, in a private file that is gone afterwards.
 
-        Without `keep` the file is only read. One index serves one view: a second walk with the
-        same index would change the tables that the first one's ledger reads.
+        One index serves one view: a second walk with the same index would change the tables that
+        the first one's ledger reads.
         """
-        self._keep = keep
         self._database = _opened(path)
         self._latest: dict[str, Ledger] = {}
         self._documents: dict[str, tuple[str, str]] = {}
@@ -103,7 +102,7 @@ class Index:
         """Keep what was judged since, unless somebody else is at it, and close the file."""
         states = any(_states(ledger).touched for ledger in self._latest.values())
         with suppress(sqlite3.Error):
-            if self._keep and (self._unsaved or states):
+            if self._unsaved or states:
                 self._save()
         self._database.close()
         self._latest = {}
@@ -164,12 +163,8 @@ class Index:
         first, self._read = not self._read, True
         self._latest, self._unsaved = dict(walks), True
         self._premises = _premises(pinned)
-        if first and self._keep and self._may_write():
+        if first and self._may_write():
             self._save()
-
-    def release(self) -> None:
-        """What becomes of the ledgers from here on is a thought only, and is not kept."""
-        self._unsaved, self._latest = False, {}
 
     def give_up(self) -> None:
         """Undo what a walk has written that did not come to its end."""

@@ -19,18 +19,17 @@ Field = tuple[str | int, ...]
 
 
 def reference_problems(
-    snapshot: Snapshot, paths: frozenset[str] | None = None, *, broken: Iterable[str] = ()
+    snapshot: Snapshot, some: Snapshot | None = None, *, broken: Iterable[str] = ()
 ) -> list[Problem]:
-    """What does not hold between documents; only in those at `paths`, if they are given.
+    """What does not hold between documents; only in `some` of them, if they are given.
 
     `broken`: files that are there and have problems of their own. Who refers to one of them is not
     told as well that it is missing.
     """
     known = {_absence(place.kind, place.ref) for place in map(classify, broken)}
     found: list[Problem] = []
-    for item in _items(snapshot):
-        if paths is None or item.path in paths:
-            found += _CHECKS[item.place.kind](snapshot, item)
+    for item in _items(some or snapshot):
+        found += _CHECKS[item.place.kind](snapshot, item)
     return [one for one in found if one.found not in known]
 
 
@@ -93,9 +92,9 @@ def _dataset(snapshot: Snapshot, item: Item[kinds.Dataset]) -> Iterator[Problem]
     if cube is not None:
         yield from _role(item, ("spec", "preparator", "ref"), cube, "preparator")
         yield from _statistics(item, cube.manifest.spec)
-    for ref, other in snapshot.datasets.items():
-        same = other.manifest.spec.commitment == spec.commitment
-        if same and ref != item.ref and other.place.owner == item.place.owner:
+    for ref in snapshot.datasets_of(item.place.owner):
+        other = snapshot.datasets.get(ref)
+        if ref != item.ref and other and other.manifest.spec.commitment == spec.commitment:
             fix = "One dataset is registered once: use that one."
             yield problem(item, ("spec", "commitment"), f"is that of {ref} already.", fix)
 
@@ -127,7 +126,7 @@ def _benchmark(snapshot: Snapshot, item: Item[kinds.Benchmark]) -> Iterator[Prob
         cube = snapshot.cubes.get(pin.ref)
         if cube is not None:
             yield from _role(item, ("spec", name, "ref"), cube, role)
-    if settings_path(item.path) not in {one.path for one in snapshot.settings.values()}:
+    if item.path not in snapshot.settings:
         fix = f"Add {settings_path(item.path)} in the same proposal."
         yield problem(item, ("metadata", "name"), "has no settings.", fix)
 

@@ -5,8 +5,9 @@ index on disk (`index.py`) needs no other key. A file that is no document is lef
 `Snapshot` and told in its `problems`; whether a document is accepted is asked in `history.py`.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from ..schemas import manifests as kinds
@@ -61,6 +62,17 @@ class Snapshot:
     associations: Mapping[str, Item[kinds.Association]]
     results: Mapping[str, Item[kinds.Result]]
     problems: tuple[Problem, ...] = ()
+
+    def datasets_of(self, owner: str) -> Sequence[str]:
+        """The datasets of one owner, as owner/name."""
+        return self._datasets.get(owner, ())
+
+    @cached_property
+    def _datasets(self) -> dict[str, list[str]]:
+        found: dict[str, list[str]] = {}
+        for ref in self.datasets:
+            found.setdefault(ref.partition("/")[0], []).append(ref)
+        return found
 
     @classmethod
     def of(

@@ -100,7 +100,7 @@ class _Writer:
         self.verdict = verdict
         self.proposal = proposal
         self.library = Library(repository)
-        self.base = repository.tree(verdict.base)
+        self.base = repository.folders(verdict.base)
         self.changes = {change.path: change for change in verdict.changes}
         self._owners: list[bytes] | None = None
 
@@ -186,8 +186,8 @@ class _Writer:
         if self._owners is None:
             oids = [
                 entry.oid
-                for path, entry in self.base.items()
-                if classify(path).kind == "owner" and entry.mode == REGULAR
+                for name, entry in self.base.names("owners").items()
+                if classify(f"owners/{name}").kind == "owner" and entry.mode == REGULAR
             ]
             self._owners = [data for _, data in self.repository.blobs(oids)]
         found = _whose(key, self._owners)
@@ -291,7 +291,7 @@ class _Writer:
         change = self.changes.get(path)
         if change is not None:
             return None if change.status == "D" else self._item(path, change.oid)
-        entry = self.base.get(path)
+        entry = self.base.entry(path)
         return self._item(path, entry.oid) if entry and entry.mode == REGULAR else None
 
     def _item(self, path: str, oid: str) -> Item[Any] | None:

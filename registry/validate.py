@@ -7,19 +7,23 @@
    would stall a site, or be ignored there, fails here; what lacks signatures waits.
 4. What its documents say of each other, with file, line and field.
 
-Policy is read from main, never from the proposal: that is rule 1's first parent.
+Policy is read from main, never from the proposal: that is rule 1's first parent. Of main's history
+only what bears on the proposal is read (`bearing.py`), so the cost is that of what is proposed.
 """
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from ..schemas.errors import InvalidDocumentError, Problem, RegistryError, StalledError
 from . import rules
+from .bearing import bearing
 from .git import Change, Step
 from .history import History, walk
 from .keys import commit_signer
+from .known import KnownObjects, KnownSettings
 from .paths import GOVERNED, Place, benchmark_path, clashes, classify, result_signature_path
 from .proposal_kind import MOST_RESULTS, ProposalKind, proposal_kind
 from .public_keys import fingerprint
@@ -28,10 +32,11 @@ from .snapshot import REGULAR, Item, Library, Snapshot, file_problem, read_item,
 
 if TYPE_CHECKING:
     from .git import Repository
-    from .index import Index
+    from .git_objects import Folders
     from .pinned import Pinned
 
 __all__ = ["Verdict", "validate", "validate_files", "validate_tree"]
+_SLASHES = re.compile("/")
 
 
 @dataclass(frozen=True)
@@ -57,11 +62,16 @@ class Verdict:
 
 
 class _Trial(History):
-    """A history in which the proposal is the newest commit: missing signatures are collected."""
+    """A history in which the proposal is the newest commit: missing signatures are collected.
 
-    waits: dict[str, tuple[str, ...]]
+    Main's own commits before it are judged as ever: `waits` is None for that long.
+    """
+
+    waits: dict[str, tuple[str, ...]] | None = None
 
     def _unsigned(self, new: Item[Any], waits: Sequence[str]) -> bool:
+        if self.waits is None:
+            return super()._unsigned(new, waits)
         self.waits[new.path] = tuple(waits)
         return True
 
@@ -71,40 +81,31 @@ def validate(
     base: str,
     head: str,
     *,
-    library: Library | None = None,
-    index: "Index | None" = None,
     pinned: "Pinned | None" = None,
 ) -> Verdict:
     """The verdict on merging `head` into `base`, which is main's tip.
 
     A StalledError if main itself is not in order: then nothing can be judged by it.
     """
-    library = library or Library(repository, index)
+    library = Library(repository)
     fork = repository.merge_base(base, head)
     if fork is None:
         raise RegistryError(f"{head[:12]} has no history in common with main: start from main.")
-    tree = repository.tree(base)
-    changes = tuple(
-        change
-        for change in repository.diff(fork, head)
-        if change.status == "D"
-        or change.path not in tree
-        or (tree[change.path].oid, tree[change.path].mode) != (change.oid, change.mode)
-    )
+    main = repository.folders(base)
+    changes = tuple(change for change in repository.diff(fork, head) if not _is_there(change, main))
     places = [classify(change.path) for change in changes]
     kind = proposal_kind(places, frozenset(one.path for one in changes if one.status == "A"))
     problems = [
         *_form_problems(changes, places, kind),
-        *_meanwhile(changes, {path: entry.oid for path, entry in tree.items()}),
-        *_clash_problems(changes, tree),
+        *_meanwhile(changes, main),
+        *_clash_problems(changes, main),
     ]
     if problems:
         return Verdict("failed", kind, changes, tuple(problems), (), base, head)
-    history = walk(repository, base, library=library, maker=_Trial, index=index, pinned=pinned)
+    only = bearing(repository, base, main, changes, library)
+    history = walk(repository, base, library=library, maker=_Trial, pinned=pinned, only=only)
     assert isinstance(history, _Trial)  # noqa: S101  (that is what `maker` makes)
-    if index is not None:
-        index.release()
-    problems, waits = _merged_in_thought(history, base, head, changes)
+    problems, waits = _merged_in_thought(history, main, base, head, changes)
     if any(not place.governed for place in places):
         waits += _admins_files(repository, history, head)
     waits = tuple(dict.fromkeys(waits))
@@ -112,6 +113,12 @@ def validate(
     if problems:
         answer = "failed"
     return Verdict(answer, kind, changes, tuple(problems), waits, base, head)
+
+
+def _is_there(change: Change, main: "Folders") -> bool:
+    """Whether main has the very same already."""
+    entry = main.entry(change.path) if change.status != "D" else None
+    return entry is not None and (entry.oid, entry.mode) == (change.oid, change.mode)
 
 
 # ------------------------------------------------------------------------- 2. form
@@ -170,10 +177,11 @@ def _change_problems(change: Change, place: Place) -> Iterator[Problem]:
         yield _problem(change.path, "has another mode than before.", "Restore it.")
 
 
-def _meanwhile(changes: Sequence[Change], main: dict[str, str]) -> Iterator[Problem]:
+def _meanwhile(changes: Sequence[Change], main: "Folders") -> Iterator[Problem]:
     """What main has by now where the proposal left another thing, or nothing."""
     for change in changes:
-        now = main.get(change.path)
+        entry = main.entry(change.path)
+        now = None if entry is None or entry.type == "tree" else entry.oid
         if change.status == "A" and now is not None:
             fix = "Choose another name, or leave it out."
             yield _problem(change.path, "is on main already, with other bytes.", fix)
@@ -182,29 +190,31 @@ def _meanwhile(changes: Sequence[Change], main: dict[str, str]) -> Iterator[Prob
             yield _problem(change.path, "was changed on main meanwhile.", fix)
 
 
-def _clash_problems(changes: Sequence[Change], main: Iterable[str]) -> Iterator[Problem]:
+def _clash_problems(changes: Sequence[Change], main: "Folders") -> Iterator[Problem]:
     new = {change.path for change in changes if change.status == "A"}
-    for group in clashes({*main, *new}):
-        mine = sorted(path for path in group if any(_below(one, path) for one in new))
-        if mine:
-            other = next(path for path in group if path != mine[0])
+    mine = {path[: at.start()] for path in new for at in _SLASHES.finditer(path)} | new
+    beside = {
+        f"{folder}/{name}" if folder else name
+        for folder in {path.rpartition("/")[0] for path in mine}
+        for name in main.names(folder)
+    }
+    for group in clashes({*beside, *new}):
+        ours = sorted(path for path in group if path in mine)
+        if ours:
+            other = next(path for path in group if path != ours[0])
             fix = "Some file systems cannot tell them apart: choose another name."
-            yield _problem(mine[0], f"is like {shown_path(other)} but for case.", fix)
+            yield _problem(ours[0], f"is like {shown_path(other)} but for case.", fix)
 
 
 def _problem(path: str, found: str, fix: str) -> Problem:
     return Problem(shown_path(path), None, "", found, fix)
 
 
-def _below(path: str, folder: str) -> bool:
-    return path == folder or path.startswith(f"{folder}/")
-
-
 # ------------------------------------------------------- 3. the merge, in thought
 
 
 def _merged_in_thought(
-    history: _Trial, base: str, head: str, changes: tuple[Change, ...]
+    history: _Trial, main: "Folders", base: str, head: str, changes: tuple[Change, ...]
 ) -> tuple[list[Problem], tuple[str, ...]]:
     ledger = history.ledger
     step = Step(head, (base, head), "", changes)
@@ -220,7 +230,7 @@ def _merged_in_thought(
         place = next((one.path for one in changes if one.path in words), changes[0].path)
         return [Problem(place, None, "", f"cannot be merged: {words}", "")], ()
     paths = frozenset(change.path for change in changes)
-    problems = _references(history, changes, paths)
+    problems = _references(history, main, changes)
     told = {problem.file for problem in problems}
     problems += [
         Problem(note.path, None, "", _sentence(note.text), "")
@@ -245,22 +255,33 @@ def _take(history: _Trial, step: Step) -> list[str]:
     for one in walks:
         assert isinstance(one, _Trial)  # noqa: S101  (both walks are by the same maker)
         one.use_chain([step])
-        one.waits = {}
+        found: dict[str, tuple[str, ...]] = {}
+        one.waits = found
         one.take(step)
-        missing += [wait for waits in one.waits.values() for wait in waits]
+        missing += [wait for waits in found.values() for wait in waits]
     return missing
 
 
-def _references(
-    history: History, changes: Iterable[Change], paths: frozenset[str]
-) -> list[Problem]:
+def _references(history: History, main: "Folders", changes: Iterable[Change]) -> list[Problem]:
     """What the proposal's documents say of others, also of those that would be ignored."""
-    items = {path: file.item for path, file in history.ledger.files.items() if file.item}
-    for change in changes:
-        place = classify(change.path)
-        if place.governed and place.kind not in ("statement", "other"):
-            items[change.path] = history.library.item(place, change.oid)
-    return reference_problems(Snapshot.of("", items.values()), paths)
+    ledger = history.ledger
+    items = [
+        history.library.item(place, change.oid)
+        for change, place in ((change, classify(change.path)) for change in changes)
+        if place.governed and place.kind not in ("statement", "other")
+    ]
+    new = Snapshot.of("", items)
+    owners = {one.ref: one for one in ledger.items("owners/") if one.place.kind == "owner"}
+    whole = replace(
+        new,
+        registry=new.registry or ledger.registry,
+        owners=owners | dict(new.owners),
+        cubes=KnownObjects(ledger, main, "cubes", new.cubes),
+        datasets=KnownObjects(ledger, main, "datasets", new.datasets),
+        benchmarks=KnownObjects(ledger, main, "benchmarks", new.benchmarks),
+        settings=KnownSettings(ledger, new.settings),
+    )
+    return reference_problems(whole, new)
 
 
 def _admins_files(repository: "Repository", history: History, head: str) -> tuple[str, ...]:
