@@ -196,7 +196,8 @@ def log(ctx: click.Context, most: int, as_json: bool) -> None:
     with workplace(ctx) as place:
         place.fetch()
         tip = place.repository.resolve(MAIN)
-        steps = place.repository.first_parents(tip)[-most:] if tip else []
+        chain = place.repository.chain(tip)[-most:] if tip else []
+        steps = list(place.repository.changed(chain))
     if as_json:
         print_json(steps)
         return

@@ -23,7 +23,7 @@ def look_up(url: str, clone: Path) -> tuple[Enrolment, Registry]:
         tip = repository.resolve(MAIN)
         if tip is None:
             raise RegistryError(f"{url} has no branch main: is it a MedPerf registry?")
-        root = repository.first_parents(tip)[0].commit
+        root = repository.chain(tip)[0].commit
         return enrolment_of(repository, url, root)
 
 

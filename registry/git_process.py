@@ -9,7 +9,7 @@ when a remote is reached: credentials, proxies, ssh, and which folders are safe.
 import os
 import re
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +24,8 @@ OPTIONS = (
     "core.hooksPath=/dev/null",
     "core.fsmonitor=false",
     "core.quotePath=false",
+    # no file of a registry is larger: what is, Git passes through without holding it in memory
+    "core.bigFileThreshold=1m",
     "submodule.recurse=false",
     "fetch.fsckObjects=true",
     "fetch.recurseSubmodules=false",
@@ -36,12 +38,17 @@ OPTIONS = (
     "http.lowSpeedTime=60",
 )
 PROTOCOLS = "https:ssh:file"
+PIPE = 1 << 15  # what every system's pipes hold
+_PIECE = 1 << 18
 _REACHING = re.compile(r"(credential|http|ssh)\.|safe\.directory\Z|core\.sshcommand\Z")
 _SSH = "ssh -o BatchMode=yes -o ConnectTimeout=30 -o ServerAliveInterval=15"
 _SCP = re.compile(r"(?:[A-Za-z0-9._-]+@)?[A-Za-z0-9][A-Za-z0-9.-]*:(?!/)[^:]")
 
 
 _NEUTRAL = {
+    # A commit or a tree that unpacks to gigabytes ends Git, not the machine. Twelve million
+    # objects in one pack still fit.
+    "GIT_ALLOC_LIMIT": "1g",
     "GIT_ALLOW_PROTOCOL": PROTOCOLS,
     "GIT_ALTERNATE_OBJECT_DIRECTORIES": "",
     "GIT_CONFIG_COUNT": "0",
@@ -112,6 +119,26 @@ class Runner:
     def text(self, *arguments: str, expect: Sequence[int] = (0,)) -> str:
         """What the command wrote, without the newline at its end."""
         return self.run(*arguments, expect=expect).out.decode(errors="surrogateescape").rstrip("\n")
+
+    def pieces(self, *arguments: str, data: bytes) -> Iterator[bytes]:
+        """What the command writes, as it comes; it ends with the iterator, wherever that stops.
+
+        `data` is given whole before the first piece is read, so it must fit a pipe's buffer.
+        """
+        if len(data) > PIPE:
+            raise ValueError(f"{len(data)} bytes could fill the pipe before anything is read")
+        process = self.start(*arguments)
+        try:
+            process.stdin.write(data)
+            process.stdin.close()
+            while piece := process.stdout.read1(_PIECE):
+                yield piece
+            said = process.stderr.read().decode(errors="replace").strip()
+            process.proc.wait()
+            if process.proc.returncode:
+                raise RegistryError(f"git {arguments[0]} failed in {self.folder}: {_said(said)}")
+        finally:
+            process._terminate()
 
     def start(self, *arguments: str, network: bool = False) -> Any:
         """The running command, with pipes; the caller ends it."""
@@ -191,8 +218,15 @@ def _write_network_config(git: "Git", folder: Path) -> _NetworkConfig:
             + _said(said.decode(errors="replace").strip())
         )
     secrets: list[tuple[str, str]] = []
-    # A local remote would otherwise tidy itself up in the background.
-    lines = ["[gc]", "\tautoDetach = false", "[maintenance]", "\tautoDetach = false"]
+    # A local remote would otherwise tidy itself up in the background, or hold a large file whole.
+    lines = [
+        "[core]",
+        "\tbigFileThreshold = 1m",
+        "[gc]",
+        "\tautoDetach = false",
+        "[maintenance]",
+        "\tautoDetach = false",
+    ]
     has_ssh = "GIT_SSH_COMMAND" in os.environ
     for entry in out.decode(errors="surrogateescape").split("\0"):
         key, _, value = entry.partition("\n")

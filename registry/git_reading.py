@@ -18,6 +18,9 @@ from .git_process import Runner
 MAIN = "refs/heads/main"
 BLOB_CAP = 1 << 20
 _COMMIT_CAP = 1 << 20
+_NAME_CAP = 1 << 20
+MOST_CHANGES = 100_000
+_TOGETHER = 250  # commits whose changes one process reads: their names must fit a pipe
 _REF = re.compile(r"refs(?:/[A-Za-z0-9_][A-Za-z0-9._-]*)+\Z")
 Status = Literal["A", "M", "D", "T"]
 
@@ -179,23 +182,34 @@ class Reading:
 
     # History
 
-    def first_parents(
-        self, tip: str, *, since: str | None = None, only: Sequence[str] = ()
-    ) -> list[Step]:
+    def first_parents(self, tip: str, *, since: str | None = None) -> list[Step]:
         """The first-parent chain up to `tip`, oldest first, without `since` and what is before it.
 
-        With `only`, of the changes those of these files and below these folders. A RegistryError
-        if `since` is not on that chain: then the chain was replaced, or joined from the side.
+        All its changes are in memory then: a whole registry is read by `chain` and `changed`. A
+        RegistryError if `since` is not on that chain: then the chain was replaced, or joined from
+        the side.
         """
+        return list(self.changed(self.chain(tip, since=since)))
+
+    def chain(self, tip: str, *, since: str | None = None) -> list[Step]:
+        """The same chain, its steps without their changes."""
         commits = self._chain(tip, since)
         if since is not None and tip != since and (not commits or commits[0][2][:1] != (since,)):
             raise RegistryError(f"{since} is not on the first-parent chain of {tip}.")
-        asked = ((commit, parents[:1]) for commit, _, parents in commits)
-        changes = self._changes(asked, ["--", *only] if only else [])
-        return [
-            Step(commit, parents, tree, changes.get(commit, ()))
-            for commit, tree, parents in commits
-        ]
+        return [Step(commit, parents, tree, ()) for commit, tree, parents in commits]
+
+    def changed(self, steps: Sequence[Step], *, only: Sequence[str] = ()) -> Iterator[Step]:
+        """These steps with their changes, a few hundred read at a time.
+
+        With `only`, of the changes those of these files and below these folders.
+        """
+        limits = ["--", *only] if only else []
+        for at in range(0, len(steps), _TOGETHER):
+            some = steps[at : at + _TOGETHER]
+            asked = ((step.commit, step.parents[:1]) for step in some)
+            changes = self._changes(asked, limits)
+            for step in some:
+                yield Step(step.commit, step.parents, step.tree, changes.pop(step.commit, ()))
 
     def altered(self, tip: str) -> frozenset[str]:
         """The paths to which the first-parent chain up to `tip` did more than to add them."""
@@ -230,10 +244,8 @@ class Reading:
     def diff(self, old: str | None, new: str) -> tuple[Change, ...]:
         """What changes from one tree or commit to another (None: from the empty tree)."""
         start = check_oid(old) if old else self._empty_tree()
-        out = self._runner.run(
-            "diff-tree", *_RAW, "--no-commit-id", start, check_oid(new)
-        ).out.decode(errors="surrogateescape")
-        return _raw_changes(out).get("", ())
+        words = ("diff-tree", *_RAW, "--no-commit-id", start, check_oid(new))
+        return tuple(change for _, change in _raw_changes(self._runner.pieces(*words, data=b"")))
 
     def _chain(self, tip: str, since: str | None) -> list[tuple[str, str, tuple[str, ...]]]:
         arguments = ["rev-list", "--first-parent", "--no-commit-header", "--format=%H %T %P"]
@@ -244,10 +256,15 @@ class Reading:
     def _changes(
         self, commits: Iterable[tuple[str, Sequence[str]]], limits: Sequence[str] = ()
     ) -> dict[str, tuple[Change, ...]]:
-        asked = "".join(" ".join([commit, *parent]) + "\n" for commit, parent in commits)
+        found: dict[str, list[Change]] = {}
         options = ("--stdin", "--root", *_RAW, *limits)
-        done = self._runner.run("diff-tree", *options, data=asked.encode())
-        return _raw_changes(done.out.decode(errors="surrogateescape"))
+        waiting = [" ".join([commit, *parents]) + "\n" for commit, parents in commits]
+        for at in range(0, len(waiting), _TOGETHER):
+            asked = "".join(waiting[at : at + _TOGETHER]).encode()
+            rows = self._runner.pieces("diff-tree", *options, data=asked)
+            for commit, change in _raw_changes(rows):
+                found.setdefault(commit, []).append(change)
+        return {commit: tuple(changes) for commit, changes in found.items()}
 
     def _empty_tree(self) -> str:
         return write_objects(self._runner, "tree", [b""])[0]
@@ -256,21 +273,40 @@ class Reading:
 _RAW = ("-r", "-z", "--raw", "--no-renames", "--no-abbrev", "--ignore-submodules=none")
 
 
-def _raw_changes(out: str) -> dict[str, tuple[Change, ...]]:
-    """Git's raw diffs by commit; a token is a commit's id, or `:modes ids status` before a path."""
-    found: dict[str, list[Change]] = {}
-    commit = ""
-    tokens = iter(out.split("\0")[:-1])
+def _raw_changes(pieces: Iterator[bytes]) -> Iterator[tuple[str, Change]]:
+    """Git's raw diffs as they come; a token is a commit's id, or `:modes ids status` before a path.
+
+    A RegistryError where one commit changes more than may be in memory at once.
+    """
+    commit, many = "", 0
+    tokens = _tokens(pieces)
     for token in tokens:
         if not token.startswith(":"):
-            commit = token
+            commit, many = token, 0
             continue
+        many += 1
+        if many > MOST_CHANGES:
+            what = f"The commit {commit[:12]}" if commit else "The proposal"
+            raise RegistryError(
+                f"{what} changes more than {MOST_CHANGES} files, which no site reads at once. "
+                "Ask the registry's admins to take it back, or bring the files in by smaller ones."
+            )
         old_mode, mode, old_oid, oid, status = token[1:].split(" ")
         if status == "D":
             mode, oid = old_mode, old_oid
-        change = Change(_STATUSES[status], mode, oid, next(tokens), old_mode, old_oid)
-        found.setdefault(commit, []).append(change)
-    return {commit: tuple(changes) for commit, changes in found.items()}
+        path = next(tokens)
+        yield commit, Change(_STATUSES[status], mode, oid, path, old_mode, old_oid)
+
+
+def _tokens(pieces: Iterator[bytes]) -> Iterator[str]:
+    """What stands between the NULs of a stream."""
+    rest = b""
+    for piece in pieces:
+        *whole, rest = (rest + piece).split(b"\0")
+        if len(rest) > _NAME_CAP:
+            raise RegistryError(f"A file's name in the registry has more than {_NAME_CAP} bytes.")
+        for token in whole:
+            yield token.decode(errors="surrogateescape")
 
 
 _STATUSES: dict[str, Status] = {"A": "A", "M": "M", "D": "D", "T": "T"}

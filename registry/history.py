@@ -444,7 +444,7 @@ class _Way:
         return history
 
     def _known(self, index: "Index | None", walk: str) -> tuple[Ledger | None, list["Step"]]:
-        """The ledger to go on from, and the steps that it has not taken."""
+        """The ledger to go on from, and the steps (without changes) that it has not taken."""
         kept = index.ledger(walk, self.pinned, self.library) if index is not None else None
         if kept is None:
             return None, self._steps()
@@ -452,12 +452,12 @@ class _Way:
         if newest == self.tip:
             return kept, []
         try:
-            return kept, self.repository.first_parents(self.tip, since=newest)
+            return kept, self.repository.chain(self.tip, since=newest)
         except RegistryError:  # not on this chain: it is judged from its root
             return None, self._steps()
 
     def _steps(self) -> list["Step"]:
-        return self.repository.first_parents(self.tip, only=self.only)
+        return self.repository.chain(self.tip)
 
     def _take(
         self,
@@ -475,14 +475,15 @@ class _Way:
             ledger = index.empty(walk, self.library)
         history = maker(
             self.repository,
-            steps,
+            (),
             library=self.library,
             pinned=self.pinned,
             compromised=compromised,
             verified=signatures,
             ledger=ledger,
         )
-        for some in _portions(steps):
+        for some in _portions(self.repository.changed(steps, only=self.only)):
+            history.use_chain(some)
             self.library.prepare(_blobs(some))
             for step in some:
                 history.take(step)
@@ -495,7 +496,7 @@ class _Way:
 _PORTION = 2000  # changes whose blobs are read together
 
 
-def _portions(steps: Sequence["Step"]) -> Iterator[list["Step"]]:
+def _portions(steps: Iterable["Step"]) -> Iterator[list["Step"]]:
     some: list[Step] = []
     changes = 0
     for step in steps:
@@ -504,7 +505,8 @@ def _portions(steps: Sequence["Step"]) -> Iterator[list["Step"]]:
         if changes >= _PORTION:
             yield some
             some, changes = [], 0
-    yield some
+    if some:
+        yield some
 
 
 def _blobs(steps: Iterable["Step"]) -> Iterator[str]:

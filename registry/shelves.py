@@ -16,6 +16,7 @@ K = TypeVar("K")
 V = TypeVar("V")
 _HEAVY = 10_000
 _KEPT = 4096  # decoded rows that are kept for the next question
+_PAGE = 900  # rows that are read together; older SQLites take 999 values in a question
 
 
 @dataclass(frozen=True)
@@ -117,25 +118,37 @@ class Shelf(MutableMapping[K, V]):
     def _all(
         self, read: Callable[[K, str], V | None], prefix: str = ""
     ) -> Iterator[tuple[K, V | None]]:
-        # all at once: the ledger may write while somebody iterates
-        query = f"SELECT key, value FROM {self._table}"  # noqa: S608
-        bounds = (prefix, prefix + "\U0010ffff")
-        if prefix:
-            query += " WHERE key >= ? AND key < ?"
-        rows = self._database.execute(query + " ORDER BY rowid", bounds if prefix else ())
-        known = set()
-        for text, value in rows.fetchall():
+        for text, value in self._rows(prefix):
             key = self._form.unkey(text)
             if key in self._gone:  # and if it came again, it came last
                 continue
-            known.add(key)
             if key in self._new:
                 yield key, self._new[key]
             else:
                 yield key, self._read[key] if key in self._read else read(key, value)
         for key, new in list(self._new.items()):
-            if (key not in known) and (not prefix or self._form.key(key).startswith(prefix)):
+            came = key in self._gone or self._row("1", key) is None
+            if came and (not prefix or self._form.key(key).startswith(prefix)):
                 yield key, new
+
+    def _rows(self, prefix: str) -> Iterator[tuple[str, str]]:
+        """The table's rows in their order, a page at a time: memory has not room for them all."""
+        page = f"SELECT rowid, key, value FROM {self._table} WHERE "  # noqa: S608
+        if prefix:
+            query = f"SELECT rowid FROM {self._table} WHERE key >= ? AND key < ?"  # noqa: S608
+            bounds = (prefix, prefix + "\U0010ffff")
+            found = sorted(row[0] for row in self._database.execute(query, bounds))
+            for at in range(0, len(found), _PAGE):
+                some = found[at : at + _PAGE]
+                marks = ", ".join("?" * len(some))
+                rows = self._database.execute(f"{page} rowid IN ({marks}) ORDER BY rowid", some)
+                yield from ((key, value) for _, key, value in rows.fetchall())
+            return
+        newest = -1
+        query = f"{page} rowid > ? ORDER BY rowid LIMIT {_PAGE}"
+        while some := self._database.execute(query, (newest,)).fetchall():
+            newest = some[-1][0]
+            yield from ((key, value) for _, key, value in some)
 
     def _row(self, columns: str, key: K) -> Any:
         query = f"SELECT {columns} FROM {self._table} WHERE key = ?"  # noqa: S608

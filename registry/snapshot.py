@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from ..schemas import manifests as kinds
 from ..schemas.errors import InvalidDocumentError, Problem, SignatureError
+from ..schemas.manifests import MANIFEST_LIMIT
 from .paths import Place, classify
 from .public_keys import key_blob
 from .rules import number
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from .index import Index
 
 REGULAR = "100644"
+ROOM = 64 << 20
+"""Bytes of blobs that are read ahead: strangers write them, and say how large they are."""
 M = TypeVar("M", covariant=True)
 
 
@@ -147,28 +150,35 @@ class Library:
         self._repository = repository
         self._index = index
         self._blobs: dict[str, bytes] = {}
+        self._held = 0
         self._documents: dict[str, Document | InvalidDocumentError] = {}
 
     def prepare(self, oids: Iterable[str]) -> None:
-        """Read these blobs in one go."""
-        unknown = dict.fromkeys(oid for oid in oids if oid not in self._blobs)
-        if unknown:
-            self._blobs.update(self._repository.blobs(list(unknown)))
+        """Read these blobs in one go, as many as memory has room for; the others as they come."""
+        unknown = (oid for oid in oids if oid not in self._blobs)
+        for oid, data in self._repository.blobs(unknown, cap=MANIFEST_LIMIT):
+            if oid not in self._blobs:
+                self._blobs[oid] = data
+                self._held += len(data)
+            if self._held > ROOM:
+                break
 
     def forget(self) -> None:
         """Let go of the blobs, and of what can be had from the index."""
-        self._blobs = {}
+        self._blobs, self._held = {}, 0
         if self._index is not None:
             self._documents = {}
 
     def data(self, oid: str) -> bytes:
-        """The bytes of one blob."""
-        self.prepare([oid])
-        return self._blobs[oid]
+        """The bytes of one blob, cut after as many as any document or statement may have."""
+        if oid not in self._blobs and self._held <= ROOM:
+            self.prepare([oid])
+        return self.bytes_of(oid)
 
     def bytes_of(self, oid: str) -> bytes:
         """The bytes of one blob, which is not kept."""
-        return self._blobs[oid] if oid in self._blobs else self._repository.blob(oid)
+        known = self._blobs.get(oid)
+        return self._repository.blob(oid, cap=MANIFEST_LIMIT) if known is None else known
 
     def item(self, place: Place, oid: str) -> Item[Any]:
         """The document in a blob, as what lies at `place`; else an InvalidDocumentError."""
@@ -233,7 +243,8 @@ def _load(path: str, data: bytes) -> "Document | InvalidDocumentError":
     try:
         return documents.load(data, file=path)
     except InvalidDocumentError as error:
-        return error
+        # a new one: what is kept must not hold the frames of the parsing, with all they know
+        return InvalidDocumentError(error.problems)
 
 
 def _moved(error: InvalidDocumentError, path: str) -> InvalidDocumentError:

@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from .git_objects import Folders
     from .pinned import Pinned
 
+MOST_FILES = 10_000
+
 __all__ = ["Verdict", "validate", "validate_files", "validate_tree"]
 _SLASHES = re.compile("/")
 
@@ -91,8 +93,11 @@ def validate(
     fork = repository.merge_base(base, head)
     if fork is None:
         raise RegistryError(f"{head[:12]} has no history in common with main: start from main.")
+    proposed = repository.diff(fork, head)
+    if len(proposed) > MOST_FILES:
+        return Verdict("failed", "mixed", (), (_too_many(proposed),), (), base, head)
     main = repository.folders(base)
-    changes = tuple(change for change in repository.diff(fork, head) if not _is_there(change, main))
+    changes = tuple(change for change in proposed if not _is_there(change, main))
     places = [classify(change.path) for change in changes]
     kind = proposal_kind(places, frozenset(one.path for one in changes if one.status == "A"))
     problems = [
@@ -345,6 +350,11 @@ def _results(history: History, paths: frozenset[str]) -> Iterator[Problem]:
         elif len(sites) > 1:
             found = f"is signed by {state.signed_by}, unlike others of this proposal."
             yield Problem(path, None, "", found, "Propose the results of one site.")
+
+
+def _too_many(changes: Sequence[Change]) -> Problem:
+    found = f"is one of {len(changes)} files that are changed at once."
+    return _problem(changes[0].path, found, f"Propose at most {MOST_FILES}, and the rest later.")
 
 
 def _sentence(text: str) -> str:

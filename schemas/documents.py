@@ -61,6 +61,10 @@ class Document:
         return digest(self.data)
 
 
+MOST_PROBLEMS = 100
+"""What is told of one document: a stranger's may have thousands, and many documents."""
+
+
 def load(data: bytes, *, file: str) -> Document:
     """The document in `data`; an InvalidDocumentError lists everything that is wrong with it."""
     parsed = parse(data, file=file, limit=MANIFEST_LIMIT)
@@ -171,7 +175,12 @@ def _refuse(found: Iterable[Complaint], parsed: Parsed, file: str) -> None:
         for one in found
     ]
     if problems:
-        raise InvalidDocumentError(sorted(problems, key=lambda problem: problem.line or 0))
+        problems.sort(key=lambda problem: problem.line or 0)
+        more = len(problems) - MOST_PROBLEMS
+        if more > 0:
+            told = f"has {more} more problems."
+            problems[MOST_PROBLEMS:] = [Problem(file, None, "", told, "Mend these first.")]
+        raise InvalidDocumentError(problems)
 
 
 def validator(kind: type[BaseModel]) -> "Validator":

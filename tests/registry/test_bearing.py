@@ -160,4 +160,5 @@ def test_too_many_paths_are_asked_for_by_their_folders(
 def test_paths_are_taken_by_their_letters(usual: World) -> None:
     repository: Repository = usual.repository
     tip = usual.tip or ""
-    assert not [step for step in repository.first_parents(tip, only=["own*"]) if step.changes]
+    steps = repository.changed(repository.chain(tip), only=["own*"])
+    assert not [step for step in steps if step.changes]

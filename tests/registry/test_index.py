@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from medperf.registry import paths
+from medperf.registry import paths, shelves
 from medperf.registry.git import Repository
 from medperf.registry.index import Index, git_blob_id
 from medperf.registry.ledger import File, Ledger
@@ -383,7 +383,8 @@ def test_a_blob_has_the_id_that_git_gives_it(tmp_path: Path) -> None:
         assert repository.write_blob(b"text\n") == git_blob_id(b"text\n")
 
 
-def test_a_shelf_is_a_dictionary_also_in_its_order() -> None:
+def test_a_shelf_is_a_dictionary_also_in_its_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shelves, "_PAGE", 3)  # so that a reading takes several
     with sqlite3.connect(":memory:") as database:
         database.execute("CREATE TABLE shelf (key TEXT PRIMARY KEY, value TEXT)")
         form: Form[str, Any] = Form(str, str, lambda value: value, lambda _, value: value)
@@ -407,6 +408,8 @@ def test_a_shelf_is_a_dictionary_also_in_its_order() -> None:
                     assert (key in shelf, shelf.get(key)) == (key in known, known.get(key))
                 case _:
                     assert list(shelf.items()) == list(known.items())
+                    ones = [value for key, value in known.items() if key.startswith("1")]
+                    assert list(shelf.below("1")) == ones
                     assert len(shelf) == len(known)
     database.close()
 
