@@ -158,12 +158,16 @@ def refresh(
         updates[f"refs/heads/{branch}"] = (None, head)
     if updates:
         repository.push(folder_url, updates)
-    _end(LocalForge(repository, folder_url), carried.closed)
+    _end(repository, folder_url, carried.closed)
 
 
-def _end(folder: LocalForge, closings: Sequence[Closing]) -> None:
+def _end(repository: Repository, url: str, closings: Sequence[Closing]) -> None:
+    folder = LocalForge(repository, url)
     for closing in closings:
         try:
-            folder.close(closing)
+            if closing.record:
+                folder.close(closing)
+            else:  # in a browser: nobody has written down why
+                repository.push(url, {f"refs/heads/{closing.branch}": (None, closing.head)})
         except ConflictError:  # the site wrote on meanwhile: it is looked at the next time
             continue

@@ -73,7 +73,10 @@ class View:
 
 @dataclass(frozen=True)
 class Rejected:
-    """A proposal that was closed without a merge: by whom, why, and the paths it was about."""
+    """A proposal that was closed without a merge: by whom, why, and the paths it was about.
+
+    `record` and `author` are empty where it was closed in a browser.
+    """
 
     branch: str
     head: str
@@ -331,18 +334,14 @@ def list_rejected(repo: Repository, url: str, *, forge: Forge | None = None) -> 
     found: list[Rejected] = []
     for closing in (forge or forge_of(repo, url)).closings():
         base = repo.merge_base(main, closing.head)
-        record = _proposed(repo, closing.record)
-        _, _, reason = record.message.partition("\n\n")
+        paths = tuple(change.path for change in repo.diff(base, closing.head))
+        author, signer, reason = "", None, f"closed at {closing.shown}"
+        if closing.record:
+            record = _proposed(repo, closing.record)
+            author, signer = record.author, record.signer
+            reason = record.message.partition("\n\n")[2].strip()
         found.append(
-            Rejected(
-                closing.branch,
-                closing.head,
-                closing.record,
-                record.author,
-                record.signer,
-                reason.strip(),
-                tuple(change.path for change in repo.diff(base, closing.head)),
-            )
+            Rejected(closing.branch, closing.head, closing.record, author, signer, reason, paths)
         )
     return found
 

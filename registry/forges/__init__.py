@@ -32,11 +32,15 @@ class Merge:
 
 @dataclass(frozen=True)
 class Closing:
-    """A proposal that was closed without a merge: its last head, and the commit that says why."""
+    """A proposal that was closed without a merge: its last head, and the commit that says why.
+
+    One that was closed in a browser has no such commit; `shown` is where people see it there.
+    """
 
     branch: str
     head: str
     record: str
+    shown: str = ""
 
 
 class Forge(Protocol):

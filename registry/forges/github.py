@@ -11,6 +11,7 @@ requests and carries out merges and closings.
 """
 
 import contextlib
+import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 PULL = "pull/"
 _PULLS = "refs/medperf/pulls"
+_CLOSED = 300  # closed pull requests that are looked at: sites' results close many, all merged
 _WAITS = 30  # looks at a new fork, two seconds apart
 BODY = (
     "Proposed with medperf. To look at it: `medperf proposal view {number}`. To sign and merge it: "
@@ -89,8 +91,7 @@ class GitHubForge:
                 return self._git.heads()
             pulls = self._pulls(api)
             foreign = [one for one in pulls if one.branch.startswith(PULL)]
-            specs = [f"+refs/pull/{one.number}/head:{_PULLS}/{one.number}/head" for one in foreign]
-            self._repo.fetch(self._url, [*MIRROR, *specs])
+            self._fetch_heads(foreign, *MIRROR)
             found = {
                 ref.removeprefix(f"{REMOTE}/"): head
                 for folder in FOLDERS
@@ -101,7 +102,7 @@ class GitHubForge:
                 if self._was_closed(api, branch, found[branch]):
                     del found[branch]
         for one in foreign:
-            tip = self._repo.resolve(f"{_PULLS}/{one.number}/head")
+            tip = self._head_of(one)
             if tip is not None:
                 found[one.branch] = tip
         return found
@@ -153,8 +154,26 @@ class GitHubForge:
             self._git.close(closing)
 
     def closings(self) -> Sequence[Closing]:
-        """What was closed with medperf, as of the last time that the heads were fetched."""
-        return self._git.closings()
+        """What was closed, with medperf as of the last look at the heads, and in the browser."""
+        known = list(self._git.closings())
+        with self._open_api() as api:
+            if not api.has_token:
+                return known
+            newest = {"sort": "updated", "direction": "desc"}
+            found = api.pages(f"{self._path}/pulls", state="closed", base="main", **newest)
+            some = itertools.islice(found, _CLOSED)
+            pulls = [self._pull(one) for one in some if not one["merged_at"]]
+        recorded = {(one.branch, one.head) for one in known}
+        pulls = [one for one in pulls if (one.branch, one.head) not in recorded]
+        self._fetch_heads([one for one in pulls if self._head_of(one) != one.head])
+        return [
+            *known,
+            *(
+                Closing(one.branch, one.head, "", one.address)
+                for one in pulls
+                if self._head_of(one) == one.head
+            ),
+        ]
 
     # --------------------------------------------------------------------- what GitHub has more
 
@@ -200,6 +219,16 @@ class GitHubForge:
                     f"Pull request {number} has moved on to {pull.head[:12]}: it is judged anew."
                 )
             return self._merge(api, pull, head)
+
+    # ----------------------------------------------------------------------------- heads of pulls
+
+    def _fetch_heads(self, pulls: Sequence[Pull], *also: str) -> None:
+        specs = [f"+refs/pull/{one.number}/head:{_PULLS}/{one.number}/head" for one in pulls]
+        if specs or also:
+            self._repo.fetch(self._url, [*also, *specs])
+
+    def _head_of(self, pull: Pull) -> str | None:
+        return self._repo.resolve(f"{_PULLS}/{pull.number}/head")
 
     # --------------------------------------------------------------------------------- requests
 

@@ -169,6 +169,7 @@ class Lab:
             "title": pull.title,
             "body": pull.body,
             "merged": pull.merged,
+            "merged_at": "2026-11-21T00:00:00Z" if pull.merged else None,
             "html_url": f"{self.address}/{HOME}/pull/{pull.number}",
             "head": {"ref": pull.ref, "sha": pull.head, "repo": {"full_name": pull.repository}},
             "base": {"ref": "main", "sha": base},

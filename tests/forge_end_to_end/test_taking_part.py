@@ -1,5 +1,6 @@
 """From a model owner's fork to a merged result, over HTTPS, everybody with a token and key."""
 
+import json
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -165,6 +166,21 @@ def test_a_closed_pull_request_says_why_and_is_no_proposal(town: Town) -> None:
     assert pull.comments == ["Closed without a merge: `too @slow`"]
     said = town.types("committee", "proposal", "ls")
     assert "No proposal is open" in said
+
+
+def test_what_was_closed_in_the_browser_is_rejected_until_it_is_opened_again(town: Town) -> None:
+    number = propose_model(town)
+    ls = ("association", "ls", "--json")
+    assert '"pending"' in town.types("committee", *ls, "--pending")
+    pull = town.lab.pulls[int(number)]
+    pull.state = "closed"
+    assert json.loads(town.types("committee", *ls, "--pending")) == []
+    (rejected,) = json.loads(town.types("committee", *ls, "--rejected"))
+    assert rejected["component"] == "modeler/net"
+    assert rejected["why"] == f"closed at {town.lab.address}/{HOME}/pull/{number}"
+    assert json.loads(town.types("modeler", *ls, "--rejected")) == [rejected]
+    pull.state = "open"
+    assert json.loads(town.types("committee", *ls, "--rejected")) == []
 
 
 def test_all_pages_of_pull_requests_are_seen(town: Town) -> None:

@@ -143,6 +143,14 @@ def test_the_open_pull_requests_are_asked_for_as_described(
     assert len(api.asked) == 4
 
 
+def test_the_closed_pull_requests_are_asked_for_as_described(
+    forge: GitHubForge, watched: list[Watched]
+) -> None:
+    assert list(forge.closings()) == []  # the description's example is a merged one
+    assert watched[-1].wrong == []
+    assert len(watched[-1].asked) == 1
+
+
 def test_the_protection_is_asked_for_as_described(prism: str) -> None:
     with Watched.at(prism) as api:
         found = check(api, "octocat/Hello-World")
