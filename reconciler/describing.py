@@ -8,6 +8,7 @@ from ..registry.view import View
 from ..schemas.errors import MedperfError
 from ..schemas.metrics import parse_evaluator_file
 from .datasets import LocalDataset
+from .disclosure import read_once
 from .workplace import Workplace
 
 
@@ -86,7 +87,7 @@ def local_dataset(place: Workplace, uid: str) -> LocalDataset:
 
 def _statistics(file: Path) -> object:
     try:
-        value: Mapping[str, object] | object = parse_evaluator_file(file.read_bytes())
+        value: Mapping[str, object] | object = parse_evaluator_file(read_once(file))
     except (OSError, MedperfError):
         return None
     return value

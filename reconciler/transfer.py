@@ -13,10 +13,11 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from ..runner.archives import ArchiveLimits, unpack
-from ..runner.content import changed
+from ..runner.content import changed, read_small
 from ..runner.tarballs import files_below, write_tar
 from ..schemas.documents import dump
 from ..schemas.errors import DataError, InvalidDocumentError, UsageError
+from ..schemas.manifests import MANIFEST_LIMIT
 from ..schemas.yaml_subset import parse
 from .datasets import DatasetRecord, LocalDataset
 from .execute import check_unchanged
@@ -81,10 +82,10 @@ def import_dataset(place: Workplace, archive: Path) -> LocalDataset:
 def _checked(folder: Path, archive: Path) -> LocalDataset:
     """The unpacked dataset, every file of it compared with its list."""
     try:
-        data = (folder / RECORD).read_bytes()
+        data = read_small(folder / RECORD, MANIFEST_LIMIT)
         record = DatasetRecord.model_validate(parse(data, file=RECORD).value)
         lines = (folder / "content.txt").read_bytes()
-        secret = (folder / "secret").read_bytes()
+        secret = read_small(folder / "secret", 4096)
     except (OSError, ValidationError, InvalidDocumentError) as error:
         raise DataError(
             f"{archive} is not an exported dataset: 'medperf dataset export' makes one."

@@ -25,17 +25,11 @@ from typing import IO, Any, NoReturn
 
 from ..schemas.errors import AssetError, DataError
 from . import content
+from .tar_headers import BoundedTarInfo, HeaderError
 
 _DRIVE = re.compile(r"[A-Za-z]:")
-_EXTENDED = (
-    tarfile.XHDTYPE,
-    tarfile.XGLTYPE,
-    tarfile.SOLARIS_XHDTYPE,
-    tarfile.GNUTYPE_LONGNAME,
-    tarfile.GNUTYPE_LONGLINK,
-)
-_HEADER_LIMIT = 64 * 1024
 _PIECE = 1 << 20
+_BROKEN = (tarfile.TarError, EOFError, zlib.error, UnicodeError, RecursionError)
 
 
 @dataclass(frozen=True)
@@ -125,9 +119,13 @@ def unpack(
         with archive.open("rb") as raw, _plain(raw) as stream:
             bounded: Any = _Bounded(stream, packed, limits, what)
             # "r|": strictly forwards, so that no header can send us back or far ahead
-            with tarfile.open(fileobj=bounded, mode="r|", tarinfo=_TarInfo, errors="strict") as tar:
+            with tarfile.open(
+                fileobj=bounded, mode="r|", tarinfo=BoundedTarInfo, errors="strict"
+            ) as tar:
                 _unpack_members(tar, into, limits, what)
-    except (tarfile.TarError, EOFError, zlib.error, UnicodeError, gzip.BadGzipFile) as error:
+    except HeaderError as error:
+        raise AssetError(f"{what} was refused: {error}.") from error
+    except (*_BROKEN, gzip.BadGzipFile) as error:
         raise AssetError(f"{what} is not a whole .tar or .tar.gz file ({error}).") from error
     except OSError as error:
         _translate(error, what)
@@ -169,19 +167,6 @@ class _Bounded:
         if self.given > self.limit:
             raise AssetError(f"{self.what} unpacks to far too many bytes: it was refused.")
         return data
-
-
-class _TarInfo(tarfile.TarInfo):
-    """A header, whose extensions (long names, pax records) are read into memory: so, bounded."""
-
-    @classmethod
-    def frombuf(cls, buf: Any, encoding: Any, errors: Any) -> Any:
-        info = super().frombuf(buf, encoding, errors)
-        if info.type in _EXTENDED and info.size > _HEADER_LIMIT:
-            raise AssetError(
-                f"The archive has a header of {info.size} bytes: pack it again with plain names."
-            )
-        return info
 
 
 def _unpack_members(tar: tarfile.TarFile, into: Path, limits: ArchiveLimits, what: str) -> None:

@@ -148,6 +148,15 @@ def open_plain(path: Path) -> io.FileIO:
         raise
 
 
+def read_small(path: Path, limit: int) -> bytes:
+    """The bytes of a plain file of somebody else's; OSError if there are more than `limit`."""
+    with open_plain(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        if size > limit:
+            raise OSError(errno.EFBIG, f"it has {size} bytes, and {limit} are allowed")
+        return file.read(limit)
+
+
 def parse_lines(lines: bytes) -> dict[str, tuple[int, str]]:
     """Path → (size, sha256 hex) of recorded lines; DataError if they are not such lines."""
     entries: dict[str, tuple[int, str]] = {}

@@ -25,7 +25,7 @@ from ..schemas.errors import CubeError, DataError, TaskError, WaitError
 from . import cube_yaml
 from .adopting import take_prepared
 from .archives import ArchiveLimits, unpack
-from .content import Content, content_hash
+from .content import Content, content_hash, read_small
 from .cubes import Execution, ReadyCube, run_task
 from .engines.protocol import Outcome
 
@@ -334,6 +334,7 @@ class _Steps:
 
 
 _DEMO_LIMITS = ArchiveLimits(size=20 << 30)
+_PATHS_LIMIT = 64 * 1024
 
 
 def unpack_demo(archive: Path, into: Path) -> RawData:
@@ -345,10 +346,11 @@ def unpack_demo(archive: Path, into: Path) -> RawData:
     unpack(archive, into, what=what, limits=_DEMO_LIMITS)
     index = into / "paths.yaml"
     try:
-        text = index.read_text("utf-8")
+        text = read_small(index, _PATHS_LIMIT).decode("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(
-            f"{what} has no paths.yaml at the root of its archive: its owner must pack it with one."
+            f"{what} has no paths.yaml of at most {_PATHS_LIMIT} bytes at the root of its archive: "
+            "its owner must pack it with one."
         ) from error
     try:
         paths = cube_yaml.parse(text, file="paths.yaml")

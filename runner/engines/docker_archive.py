@@ -14,6 +14,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from ...schemas.errors import EngineError
+from ..tar_headers import BoundedTarInfo
 
 _MANIFEST_LIMIT = 1 << 20
 _CONFIG_LIMIT = 8 << 20
@@ -34,7 +35,7 @@ class ArchivedImage:
 def is_docker_archive(path: Path) -> bool:
     """Whether a file is a tar, packed or not, with a manifest.json."""
     try:
-        with tarfile.open(path) as tar:
+        with tarfile.open(path, tarinfo=BoundedTarInfo) as tar:
             return any(member.name == "manifest.json" for member in tar)
     except (tarfile.TarError, OSError, EOFError):
         return False
@@ -112,7 +113,7 @@ def _content(tar: tarfile.TarFile, member: tarfile.TarInfo) -> Iterator[bytes]:
 @contextlib.contextmanager
 def _opened(path: Path) -> Iterator[tarfile.TarFile]:
     try:
-        with tarfile.open(path) as tar:
+        with tarfile.open(path, tarinfo=BoundedTarInfo) as tar:
             yield tar
     except (tarfile.TarError, EOFError, ValueError, RecursionError) as error:
         raise EngineError(f"The image archive cannot be read: {error}.") from error
