@@ -36,7 +36,12 @@ _EMBEDDING = (  # IPv6 addresses that carry an IPv4 address which a gateway may 
     (ipaddress.IPv6Network("64:ff9b::/96"), 0),
     (ipaddress.IPv6Network("2002::/16"), 80),
 )
-_NEVER = (ipaddress.IPv6Network("2001::/32"), ipaddress.IPv6Network("64:ff9b:1::/48"))
+_NEVER = (  # not public, whatever this Python's own tables say of them
+    ipaddress.ip_network("2001::/32"),
+    ipaddress.ip_network("64:ff9b:1::/48"),
+    ipaddress.ip_network("fec0::/10"),  # site-local, of old
+    ipaddress.ip_network("192.0.0.0/24"),  # where one cloud answers about its machines
+)
 
 
 @dataclass(frozen=True)
@@ -134,8 +139,8 @@ def _is_public(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
             if address in network:
                 inner = ipaddress.IPv4Address((int(address) >> shift) & 0xFFFFFFFF)
                 return _is_public(inner)
-        if any(address in network for network in _NEVER):
-            return False
+    if any(address in network for network in _NEVER):
+        return False
     return address.is_global and not address.is_multicast and not address.is_reserved
 
 

@@ -5,6 +5,7 @@ a reason where that program is absent, and fails instead where `MEDPERF_REQUIRE`
 names it, as CI does.
 """
 
+import contextlib
 import functools
 import hashlib
 import ipaddress
@@ -102,11 +103,14 @@ def _is_local(host: str) -> bool:
 
 
 def _is_number(host: str) -> bool:
-    try:
+    """Whether it is an address, also in one of the old forms: `127.1`, `0x7f000001`."""
+    with contextlib.suppress(ValueError):
         ipaddress.ip_address(host.partition("%")[0])
-    except ValueError:
-        return False
-    return True
+        return True
+    with contextlib.suppress(OSError):
+        socket.inet_aton(host)
+        return True
+    return False
 
 
 def _check_address(sock: socket.socket, address: Any) -> None:
