@@ -184,7 +184,8 @@ def _work(at_work: _Pass, view: View, run: PlannedRun) -> Ran:
     except StalledError:
         raise
     except MedperfError as error:
-        if isinstance(error, TaskError) and error.reason == "interrupted":
+        interrupted = isinstance(error, TaskError) and error.reason == "interrupted"
+        if interrupted or at_work.stop.is_set():  # a download ends too: no attempt is counted
             raise KeyboardInterrupt from error
         if is_full(place.storage) or found_no_room(error):
             return _without_room(at_work, pair)

@@ -436,6 +436,22 @@ def test_a_stopped_pass_ends_its_task_and_the_next_goes_on(world: World) -> None
     assert [run.outcome for run in world.reconcile().ran] == ["done", "done"]
 
 
+def test_a_download_that_was_stopped_is_no_failed_attempt(world: World, tmp_path: Path) -> None:
+    weights = pinned(pack(tmp_path / "weights.tar.gz", {"w": b"w"}))
+    model = world.add_model("large", additionalFiles=weights)
+    stop = threading.Event()
+
+    def say(text: str) -> None:
+        if text.startswith("Fetching the additional files"):
+            stop.set()
+
+    with pytest.raises(KeyboardInterrupt):
+        world.reconcile(say=say, stop=stop)
+    assert world.run(model).state == State.DUE
+    summary = world.reconcile()
+    assert [run.outcome for run in summary.ran if run.pair.model == model] == ["done"]
+
+
 def test_a_pass_that_was_stopped_before_it_began_runs_nothing(world: World) -> None:
     stop = threading.Event()
     stop.set()
