@@ -7,6 +7,7 @@ below has their one line of help. Exit codes (design §11): 0 done, 1 expected f
 
 import errno
 import importlib
+import io
 import sys
 from typing import Any
 
@@ -112,6 +113,8 @@ def cli(ctx: click.Context, profile: str | None) -> None:
 
 def main() -> None:
     """Runs the command line and exits with its code."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # for a terminal that knows no such sign
     sys.exit(run(sys.argv[1:]))
 
 

@@ -76,7 +76,8 @@ def plain(value: Any) -> Any:
 
 def print_json(value: Any) -> None:
     """The answer for programs."""
-    click.echo(json.dumps(plain(value), indent=2, ensure_ascii=False))
+    utf8 = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
+    click.echo(json.dumps(plain(value), indent=2, ensure_ascii=not utf8))
 
 
 def print_text(text: str, *, err: bool = False) -> None:

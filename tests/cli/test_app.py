@@ -1,5 +1,6 @@
 """The frame around every command: help, names, options, streams and exit codes."""
 
+import json
 import os
 import signal
 import subprocess
@@ -265,3 +266,17 @@ def test_completion_knows_commands_and_their_options() -> None:
 
 def test_every_command_of_the_table_is_there() -> None:
     assert {path.split()[0] for path in TREE} == set(COMMANDS)
+
+
+def test_a_terminal_without_a_sign_sees_its_number(tmp_path: Path) -> None:
+    (tmp_path / "registry.yaml").write_text("kind: Registry\n")
+    (tmp_path / "cubes").mkdir()
+    (tmp_path / "cubes" / "\u2192.yaml").write_text("")
+    environment = {**os.environ, "PYTHONIOENCODING": "latin-1"}
+    words = [str(MEDPERF), "validate", str(tmp_path)]
+    done = subprocess.run(words, capture_output=True, env=environment, check=False)
+    assert done.returncode == 1, done.stderr
+    assert b"cubes/\\u2192.yaml: is no path of an object" in done.stdout
+    words.append("--json")
+    done = subprocess.run(words, capture_output=True, env=environment, check=False)
+    assert "cubes/\u2192.yaml" in {one["file"] for one in json.loads(done.stdout)}
