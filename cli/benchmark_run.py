@@ -4,7 +4,7 @@ import threading
 
 import click
 
-from .desk import json_option, workplace
+from .desk import jobs_option, json_option, workplace
 from .output import print_json, say
 from .reconcile import stopped_by_signals
 from .runs import print_summary
@@ -30,6 +30,7 @@ from .runs import print_summary
 @click.option(
     "--no-cache", is_flag=True, help="Run again what ran here; refused once it is proposed."
 )
+@jobs_option
 @json_option
 @click.pass_context
 def run(
@@ -39,6 +40,7 @@ def run(
     models: tuple[str, ...],
     ignore_model_errors: bool,
     no_cache: bool,
+    jobs: int | None,
     as_json: bool,
 ) -> int:
     """Run a benchmark's models on a dataset: what 'reconcile' does, for one benchmark.
@@ -49,7 +51,7 @@ def run(
 
     \b
     Examples:
-      medperf benchmark run --benchmark chestxray --data_uid chest
+      medperf benchmark run --benchmark chestxray --data_uid chest --jobs 2
       medperf benchmark run -b chestxray -d chest -m resnet --ignore-model-errors
     """
     from ..reconciler.running import run_benchmark
@@ -63,6 +65,7 @@ def run(
             models=models,
             ignore_model_errors=ignore_model_errors,
             cache=not no_cache,
+            jobs=jobs,
             say=say,
             stop=stop,
         )

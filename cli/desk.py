@@ -17,6 +17,12 @@ if TYPE_CHECKING:
 
 yes_option = click.option("-y", "--yes", is_flag=True, help="Agree without being asked.")
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
+jobs_option = click.option(
+    "--jobs",
+    type=click.IntRange(1, 256),
+    metavar="N",
+    help="So many runs at once; default: limits.jobs of the profile.",
+)
 
 
 def home() -> "Home":

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from .desk import json_option, workplace
+from .desk import jobs_option, json_option, workplace
 from .output import print_json, say
 from .runs import print_summary
 
@@ -17,6 +17,7 @@ from .runs import print_summary
 @json_option
 @click.option("--benchmark", metavar="B", help="Only this benchmark's runs.")
 @click.option("--model", metavar="M", help="Only this model's runs.")
+@jobs_option
 @click.option(
     "--every",
     type=click.IntRange(min=10),
@@ -25,7 +26,12 @@ from .runs import print_summary
 )
 @click.pass_context
 def command(
-    ctx: click.Context, as_json: bool, benchmark: str | None, model: str | None, every: int | None
+    ctx: click.Context,
+    as_json: bool,
+    benchmark: str | None,
+    model: str | None,
+    jobs: int | None,
+    every: int | None,
 ) -> int:
     """Run what is due on this site's datasets, and publish what is released.
 
@@ -34,10 +40,13 @@ def command(
     as a signed commit. Interrupt it at any moment: the next pass goes on. The exit code tells of
     this pass only: 1 if a run or publishing failed in it.
 
+    With --jobs (or limits.jobs) several runs go side by side, begun in the order of the plan, as
+    far as their memory limits fit into this machine; a GPU is given to one run at a time.
+
     \b
     Examples:
       medperf reconcile
-      medperf reconcile --every 3600
+      medperf reconcile --jobs 2 --every 3600
     """
     from ..reconciler.news import tell_hook
     from ..reconciler.passes import reconcile
@@ -50,7 +59,7 @@ def command(
     with stopped_by_signals(stop):
         while True:
             with workplace(ctx) as place:
-                summary = reconcile(place, say=say, stop=stop, wanted=wanted)
+                summary = reconcile(place, say=say, stop=stop, wanted=wanted, jobs=jobs)
                 if problem := tell_hook(place, summary.plan):
                     say(problem)
                 if as_json:
@@ -69,13 +78,13 @@ def _means(uid: str | None, ref: str) -> bool:
 
 @contextmanager
 def stopped_by_signals(stop: threading.Event) -> Iterator[None]:
-    """Lets SIGINT and SIGTERM end the work in order: the task is killed, nothing is lost."""
+    """Lets SIGINT and SIGTERM end the work in order: tasks are killed, nothing is lost."""
 
     def handle(number: int, frame: Any) -> None:  # noqa: ARG001
         if stop.is_set():  # a second time: at once
             raise KeyboardInterrupt
         stop.set()
-        click.echo("Stopping: the running task is being ended.", err=True)
+        click.echo("Stopping: what runs is being ended.", err=True)
 
     before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

@@ -6,7 +6,8 @@ from ..reconciler.plan import State
 from .output import print_table, print_text, several
 
 if TYPE_CHECKING:
-    from ..reconciler.passes import Ran, Summary
+    from ..reconciler.due_runs import Ran
+    from ..reconciler.passes import Summary
     from ..reconciler.plan import Plan, PlannedRun
 
 NOTHING = "Nothing is asked of this site: no dataset of yours takes part in a benchmark yet."

@@ -13,7 +13,7 @@ what runs. Killed anywhere, the next call goes on at the step that was not finis
 import datetime
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from .. import __version__
@@ -36,7 +36,7 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Order:
-    """One run to make: the pair, its documents, and the data."""
+    """One run to make: the pair, its documents, and the data; `gpus` are its own meanwhile."""
 
     pair: Pair
     benchmark: Benchmark
@@ -46,6 +46,7 @@ class Order:
     dataset: LocalDataset
     mirrors: Mapping[str, Sequence[str]]
     infer: Infer = infer_whole
+    gpus: Sequence[str] | None = None
 
 
 @dataclass(frozen=True)
@@ -61,12 +62,23 @@ def site_limits(limits: SiteLimits) -> Limits:
     return Limits(memory=in_bytes(limits.memory), gpus=tuple(limits.gpus))
 
 
-def execution(place: Workplace, label: str, logs: Path, stop: threading.Event | None) -> Execution:
-    """How tasks run at this site: engine, limits, timeouts, and the label that finds leftovers."""
+def execution(
+    place: Workplace,
+    label: str,
+    logs: Path,
+    stop: threading.Event | None,
+    *,
+    gpus: Sequence[str] | None = None,
+) -> Execution:
+    """How tasks run at this site: engine, limits, timeouts, and the label that finds leftovers.
+
+    `gpus`: only these of the site's, since others run beside it.
+    """
     limits = place.profile.limits
+    allowed = site_limits(limits)
     return Execution(
         engine=place.engine,
-        limits=site_limits(limits),
+        limits=allowed if gpus is None else replace(allowed, gpus=tuple(gpus)),
         label=place.label(label),
         logs=logs,
         stop=stop,
@@ -90,10 +102,11 @@ def make_run(
     pair = order.pair
     folder = place.runs.folder(pair)
     folder.path.mkdir(parents=True, exist_ok=True, mode=0o700)
-    model = _ready(place, order.model, pair.model_digest, order, say, stop)
-    evaluator = _ready(place, order.evaluator, order.evaluator_digest, order, say, stop)
-    check_unchanged(order.dataset, full=False)
-    how = execution(place, pair.short, folder.logs, stop)
+    with place.making_ready:
+        model = _ready(place, order.model, pair.model_digest, order, say, stop)
+        evaluator = _ready(place, order.evaluator, order.evaluator_digest, order, say, stop)
+        check_unchanged(order.dataset, full=False)
+    how = execution(place, pair.short, folder.logs, stop, gpus=order.gpus)
     cached = folder.results.exists()
     held: frozenset[str] | None = None
     seconds: dict[str, float] = {}

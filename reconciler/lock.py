@@ -1,7 +1,7 @@
-"""The lock of a site's storage: one piece of work at a time, and what it is about.
+"""The lock of a site's storage: one process at work at a time, and what it works on.
 
 The kernel holds the lock and lets it go when its process ends, however it ends, so nothing has to
-be cleaned up. The file's text is for others: which process, and which run it is working on.
+be cleaned up. The file's text is for others: which process, and which runs it is working on.
 """
 
 import contextlib
@@ -25,12 +25,12 @@ class Lock:
 
     file: IO[str]
 
-    def working_on(self, key: str) -> None:
-        """Tells others the key of the run that is under way; nothing where there is none."""
+    def working_on(self, *keys: str) -> None:
+        """Tells others the keys of the runs that are under way."""
         with contextlib.suppress(OSError):  # on a full disk others see less, and that is all
             self.file.seek(0)
             self.file.truncate()
-            self.file.write(f"{os.getpid()}\n{key}\n")
+            self.file.write("\n".join([str(os.getpid()), *keys, ""]))
             self.file.flush()
 
 
@@ -52,31 +52,31 @@ def locked(storage: Path) -> Iterator[Lock]:
                     "It does the same work: wait for it, or stop it first."
                 ) from error
             lock = Lock(file)
-            lock.working_on("")
+            lock.working_on()
             yield lock
 
 
-def worked_on(storage: Path) -> str:
-    """The key of the run that another process is working on now, if there is one."""
+def worked_on(storage: Path) -> frozenset[str]:
+    """The keys of the runs that another process is working on now."""
     try:
         file = (storage / "lock").open("r+")
     except OSError:
-        return ""
+        return frozenset()
     with file:
-        process, key = _read(file)
+        process, keys = _read(file)
         if process == str(os.getpid()):
-            return ""
+            return frozenset()
         try:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
-            return key
-        return ""  # whoever wrote this is gone
+            return keys
+        return frozenset()  # whoever wrote this is gone
 
 
-def _read(file: IO[str]) -> tuple[str, str]:
+def _read(file: IO[str]) -> tuple[str, frozenset[str]]:
     file.seek(0)
-    process, _, rest = file.read(200).partition("\n")
-    return process.strip(), rest.strip()
+    process, _, rest = file.read(1 << 16).partition("\n")
+    return process.strip(), frozenset(rest.split())
 
 
 @contextlib.contextmanager

@@ -139,11 +139,11 @@ def here(place: Workplace, view: View, questions: Sequence[Asked]) -> Mapping[st
 
 @dataclass(frozen=True)
 class _Around:
-    """What is looked up once for all runs: paths proposed, data here, another pass's run."""
+    """What is looked up once for all runs: paths proposed, data here, another pass's runs."""
 
     proposed: frozenset[str]
     commitments: frozenset[str]
-    running: str
+    running: frozenset[str]
 
 
 def _here(place: Workplace, view: View, asked: Asked, around: _Around) -> Here:
@@ -164,7 +164,7 @@ def _here(place: Workplace, view: View, asked: Asked, around: _Around) -> Here:
         obstacle=obstacle,
         problem=last.problem if last and not obstacle else problem,
         proposed=result_path(pair.benchmark, pair.dataset, pair.model, pair.key) in around.proposed,
-        running=around.running == pair.key,
+        running=pair.key in around.running,
         finished=finished,
         withheld=withheld,
         released=_released(place.profile, pair, record, shown, agreed),

@@ -31,6 +31,7 @@ def run_benchmark(
     models: Sequence[str] = (),
     ignore_model_errors: bool = False,
     cache: bool = True,
+    jobs: int | None = None,
     say: Say,
     stop: threading.Event | None = None,
 ) -> Summary:
@@ -50,7 +51,9 @@ def run_benchmark(
             _forget(place, runs, named=bool(models), say=say)
         elif models or ignore_model_errors:
             _forgive(place, runs)
-    summary = reconcile(place, say=say, stop=stop, wanted=wanted, keep_partial=ignore_model_errors)
+    summary = reconcile(
+        place, say=say, stop=stop, wanted=wanted, keep_partial=ignore_model_errors, jobs=jobs
+    )
     kept = tuple(run for run in summary.plan.runs if wanted(run.pair))
     return Summary(Plan(summary.plan.commit, kept), summary.ran, summary.published, summary.problem)
 

@@ -7,7 +7,7 @@ counted by what happened to it in this pass; a model that nothing happened to wa
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from .passes import Ran
+from .due_runs import Ran
 from .plan import Pair, PlannedRun, State
 
 Model = tuple[str, str, str]

@@ -70,6 +70,8 @@ class Workplace:
         self._repository: Repository | None = None
         self._view: View | None = None
         self._indexes: list[Index] = []
+        self.making_ready = threading.Lock()
+        """Runs side by side share assets, images and data: one makes them ready at a time."""
 
     def __enter__(self) -> Self:
         return self

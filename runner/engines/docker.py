@@ -37,6 +37,9 @@ if TYPE_CHECKING:
 LABEL, OWNER = "medperf.run", "medperf.owner"
 _SOCKET = "/var/run/docker.sock"
 _GRACE = 30.0
+_MAPPING = threading.Lock()
+"""Mapping owners forks: two forks at once would each hold open what the other one waits for."""
+
 _INSTALL = "start the Docker daemon, or choose the engine singularity or sandbox"
 
 
@@ -236,7 +239,8 @@ class _Run:
         else:
             target.touch(mode=0o600)
         try:
-            keeper.bind_mapped(source, target, uid=owner[0], gid=owner[1])
+            with _MAPPING:
+                keeper.bind_mapped(source, target, uid=owner[0], gid=owner[1])
         except OSError as error:
             closed = keeper.first_closed(source)
             if closed is None:

@@ -6,6 +6,7 @@ import secrets
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -38,6 +39,11 @@ class Pass:
             seconds,
             f"{name} runs; {self.log.read_text()}",
         )
+
+    def models(self) -> int:
+        """How many models infer below the pass."""
+        words = (command for _, command in self.family())
+        return sum(one.startswith(sys.executable) and "main.py infer" in one for one in words)
 
     def family(self) -> set[tuple[int, str]]:
         """The processes below this one, with their commands."""
@@ -129,6 +135,24 @@ def test_a_pass_killed_in_a_task_is_finished_by_the_next(
     if number != signal.SIGKILL:
         assert "Nothing is lost" in said
         assert "Traceback" not in said
+    finish(world)
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
+def test_a_pass_killed_with_two_jobs_running_is_finished_by_the_next(
+    world: World, number: signal.Signals
+) -> None:
+    world.set("hospital", "limits.memory=256Mi")
+    world.add_model("slow", {"infer": ["sleep", 3]})
+    world.add_model("other", {"infer": ["sleep", 3]})
+    world.change_settings(priorities={"modeler/slow": 9, "modeler/other": 8})
+    under_way = Pass(world, "--jobs", "2")
+    until(lambda: under_way.models() == 2, 60, "two models run at once")
+    seen = world.medperf("status")
+    assert seen.stdout.count("running") >= 2, seen.stdout
+    below = under_way.kill(number)
+    assert under_way.process.returncode == (-number if number == signal.SIGKILL else 130)
+    check_gone(below)
     finish(world)
 
 

@@ -19,20 +19,20 @@ def test_one_at_a_time(tmp_path: Path) -> None:
 
 
 def test_nobody_works_where_nobody_was(tmp_path: Path) -> None:
-    assert worked_on(tmp_path) == ""
+    assert worked_on(tmp_path) == frozenset()
     with locked(tmp_path) as lock:
         lock.working_on("abc")
-        assert worked_on(tmp_path) == ""  # this process is no other one
+        assert worked_on(tmp_path) == frozenset()  # this process is no other one
     (tmp_path / "lock").write_text("1\nabc\n")
-    assert worked_on(tmp_path) == ""  # whoever wrote it does not hold it
+    assert worked_on(tmp_path) == frozenset()  # whoever wrote it does not hold it
 
 
-def test_another_process_is_seen_at_its_run(tmp_path: Path) -> None:
+def test_another_process_is_seen_at_its_runs(tmp_path: Path) -> None:
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
         with locked(tmp_path) as lock:
-            lock.working_on("abc")
+            lock.working_on("abc", "def")
             os.write(writing, b"x")
             os.close(writing)
             import time
@@ -41,13 +41,13 @@ def test_another_process_is_seen_at_its_run(tmp_path: Path) -> None:
         os._exit(0)
     try:
         os.read(reading, 1)
-        assert worked_on(tmp_path) == "abc"
+        assert worked_on(tmp_path) == {"abc", "def"}
     finally:
         os.kill(child, 9)
         os.waitpid(child, 0)
         os.close(reading)
         os.close(writing)
-    assert worked_on(tmp_path) == ""
+    assert worked_on(tmp_path) == frozenset()
 
 
 def test_a_full_disk_is_a_sentence_and_other_faults_are_not(tmp_path: Path) -> None:
