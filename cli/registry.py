@@ -10,6 +10,7 @@ from .carrying import carry
 from .desk import ask_new_passphrase, ask_passphrase, home, json_option, workplace, yes_option
 from .groups import NearGroup
 from .output import confirm, print_json, print_text, say, several
+from .registry_handover import erase, follow, handover
 from .registry_trust import accept, change, checkpoint, compare
 from .upkeep import protect, upgrade
 
@@ -27,7 +28,7 @@ def command() -> None:
     """
 
 
-for _one in (accept, carry, change, checkpoint, compare):
+for _one in (accept, carry, change, checkpoint, compare, erase, follow, handover):
     command.add_command(_one)
 
 
@@ -131,6 +132,8 @@ def verify(ctx: click.Context, clone: Path | None, as_json: bool) -> int:
     if as_json:
         print_json(report)
         return 0 if report.accepted else 1
+    for one in report.handovers:
+        print_text(f"handed over: {one}")
     for note in report.notes:
         print_text(f"ignored: {note}")
     for path, waits in report.pending.items():

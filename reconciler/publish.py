@@ -67,6 +67,8 @@ def proposed_paths(repository: Repository, branch: str) -> frozenset[str]:
     if head is None or main is None or repository.is_ancestor(head, main):
         return frozenset()
     base = repository.merge_base(head, main)
+    if base is None:
+        return frozenset()  # of a history that was handed over
     changes = repository.diff(base, head)
     return frozenset(change.path for change in changes if change.status == "A")
 
@@ -101,6 +103,11 @@ def publish(
         waiting = 0
         if is_open:
             base = repository.merge_base(parent, main)
+            if base is None:
+                raise RegistryError(
+                    f"{branch} is a branch of another history than main's, perhaps of one that "
+                    "was handed over: delete it at the registry, or ask its admins to."
+                )
             added = (change.path for change in repository.diff(base, parent))
             waiting = sum(path.endswith(".yaml") for path in added)
         room = max(0, MOST_RESULTS - waiting)

@@ -61,6 +61,8 @@ def read_arrivals(ledger: Ledger, library: Library, step: "Step") -> Arrivals:
         place = classify(change.path)
         if not place.governed:
             continue
+        if place.kind == "handover" and (change.status, change.mode) == ("A", REGULAR):
+            continue  # whether it counts is asked before the walk (handover.py)
         arrivals.decides |= not (place.subject or place.path).startswith("results/")
         if change.status == "A":
             _read_added(ledger, library, place, change, arrivals)

@@ -170,6 +170,15 @@ class Reading:
             return None
         return self.blob(entry.oid, cap=cap)
 
+    def has_file(self, commit: str, path: str) -> bool:
+        """Whether a commit has a file at `path`, of whatever size."""
+        folder, _, name = path.rpartition("/")
+        tree: str | None = self.tree_of(commit)
+        for part in filter(None, folder.split("/")):
+            entry = self._trees.entries(tree).get(part) if tree else None
+            tree = entry.oid if entry is not None and entry.type == "tree" else None
+        return bool(tree) and name in self._trees.entries(tree or "")
+
     def commit_bytes(self, oid: str) -> bytes:
         """The raw commit object, as its signature covers it."""
         return self._typed(oid, "commit", _COMMIT_CAP)
@@ -216,6 +225,10 @@ class Reading:
         asked = ((commit, parents[:1]) for commit, _, parents in self._chain(tip, None))
         found = self._changes(asked, ["--diff-filter=a"])
         return frozenset(change.path for changes in found.values() for change in changes)
+
+    def first_parent_ids(self, tip: str) -> list[str]:
+        """The commits of the first-parent chain up to `tip`, oldest first."""
+        return [commit for commit, _, _ in self._chain(tip, None)]
 
     def is_on_chain(self, commit: str, tip: str) -> bool:
         """Whether `commit` is on the first-parent chain of `tip`; an ancestor may well not be."""

@@ -27,6 +27,7 @@ from .arrivals import Arrivals, read_arrivals, stall
 from .authors import Authors
 from .counting import Counting, Verified
 from .founding import check_founder, found
+from .handover import Handed, count, handed_over
 from .ledger import File, Ledger, ResultState, compromised_since, keys_of
 from .paths import Place, benchmark_path, classify, result_signature_path, settings_path
 from .pending import settle_benchmarks, settle_owners
@@ -52,9 +53,13 @@ class History:
         compromised: Mapping[str, int] | None = None,
         verified: Verified | None = None,
         ledger: Ledger | None = None,
+        handed: Handed | None = None,
     ) -> None:
         """`chain` is what is to be taken; `ledger` has taken in already what was before it."""
         self.ledger = Ledger() if ledger is None else ledger
+        self.handed = handed or Handed()
+        for old, at in self.handed.known_as.items():
+            self.ledger.index_of.setdefault(old, at)
         self.ledger.compromised = compromised or {}
         self.library = library
         self.lenient = compromised is not None
@@ -86,7 +91,7 @@ class History:
         founder = ""
         if not arrivals.index:
             raw = self._repository.commit_bytes(step.commit)
-            founder = found(ledger, raw, arrivals, self._pinned)
+            founder = found(ledger, raw, arrivals, self._pinned, handed=bool(self.handed.until))
         self._judge_results(arrivals)
         reasons = self._judge_statements(arrivals)
         self._take_files(arrivals)
@@ -207,6 +212,8 @@ class History:
 
     def _by_member(self, item: Item[Any], oid: str, index: int) -> bool:
         """Whether a commit that brought this file is signed by a member of its owner."""
+        if index < self.handed.until:
+            return True  # the admins stand for it: those commits were made again
         for key in self._authors.keys(index, item.path, oid):
             holder = self.ledger.holder(key)
             counts = self.ledger.counts_from(key, index)
@@ -379,21 +386,24 @@ def walk(
     maker: type[H] = History,  # type: ignore[assignment]  # mypy knows no default of a TypeVar
     index: "Index | None" = None,
     only: Sequence[str] = (),
+    handed: Handed | None = None,
 ) -> H:
     """The judged history from the root commit up to `tip`; a StalledError where a site must stop.
 
     `verified` is the commit that the site verified last: it must be on the chain. With an `index`
     only what it has not kept is judged; with `only`, and no index, as if the history had nothing
-    but these files and folders.
+    but these files and folders. `handed` are hand-overs that are to count, else those that do.
     """
     if repository.is_shallow:
         raise RegistryError(
             f"{repository.folder} is a shallow clone, so its history cannot be judged: "
             "run `git fetch --unshallow` in it."
         )
-    if index is not None and not index.serves(pinned):
+    handed = _handed(repository, tip) if handed is None else handed
+    if index is not None and not index.serves(pinned, handed.name):
         index = None
-    way = _Way(repository, tip, library or Library(repository, index), pinned, verified, only)
+    known = library or Library(repository, index)
+    way = _Way(repository, tip, known, pinned, verified, handed, only)
     if index is None:
         return way.go(maker, None)
     from sqlite3 import Error
@@ -402,11 +412,17 @@ def walk(
         return way.go(maker, index)
     except Error:  # a full disk, a broken file, another process: it goes without
         index.give_up()
-        way = _Way(repository, tip, Library(repository), pinned, verified)
+        way = _Way(repository, tip, Library(repository), pinned, verified, handed)
         return way.go(maker, None)
     except BaseException:
         index.give_up()
         raise
+
+
+def _handed(repository: "Repository", tip: str) -> Handed:
+    if not count(repository, tip):
+        return Handed()
+    return handed_over(repository, tip, repository.first_parent_ids(tip))
 
 
 @dataclass(frozen=True)
@@ -418,6 +434,7 @@ class _Way:
     library: Library
     pinned: Pinned | None
     verified: str | None
+    handed: Handed
     only: Sequence[str] = ()
 
     def go(self, maker: type[H], index: "Index | None") -> H:
@@ -440,12 +457,14 @@ class _Way:
         elif index is not None:
             index.drop("lenient")
         if index is not None:
-            index.settle(walks, self.pinned)
+            index.settle(walks, self.pinned, self.handed.name)
         return history
 
     def _known(self, index: "Index | None", walk: str) -> tuple[Ledger | None, list["Step"]]:
         """The ledger to go on from, and the steps (without changes) that it has not taken."""
-        kept = index.ledger(walk, self.pinned, self.library) if index is not None else None
+        kept = None
+        if index is not None:
+            kept = index.ledger(walk, self.pinned, self.library, self.handed.name)
         if kept is None:
             return None, self._steps()
         newest = kept.commits[-1]
@@ -481,6 +500,7 @@ class _Way:
             compromised=compromised,
             verified=signatures,
             ledger=ledger,
+            handed=self.handed,
         )
         for some in _portions(self.repository.changed(steps, only=self.only)):
             history.use_chain(some)
@@ -514,5 +534,10 @@ def _blobs(steps: Iterable["Step"]) -> Iterator[str]:
         change.oid
         for step in steps
         for change in step.changes
-        if change.mode == REGULAR and change.status in "AM" and classify(change.path).governed
+        if change.mode == REGULAR and change.status in "AM" and _is_read(change.path)
     )
+
+
+def _is_read(path: str) -> bool:
+    place = classify(path)
+    return place.governed and place.kind != "handover"

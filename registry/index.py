@@ -124,9 +124,14 @@ class Index:
 
     # -------------------------------------------------------------------------------- ledgers
 
-    def ledger(self, walk: str, pinned: Pinned | None, library: Library) -> Ledger | None:
-        """The kept ledger of one walk, to go on from; None if there is none for these pins."""
-        if self._meta(f"{walk}.premises") != _premises(pinned):
+    def ledger(
+        self, walk: str, pinned: Pinned | None, library: Library, handed: str = ""
+    ) -> Ledger | None:
+        """The kept ledger of one walk, to go on from; None if there is none for these pins.
+
+        `handed` names the hand-overs that the walk knows.
+        """
+        if self._meta(f"{walk}.premises") != _premises(pinned, handed):
             return None
         known = self._latest.get(walk)
         return self._load(walk, library) if known is None else _copy(known)
@@ -146,23 +151,23 @@ class Index:
             self._database.execute("DELETE FROM meta WHERE key LIKE ?", (f"{walk}.%",))
             self._unsaved = True
 
-    def serves(self, pinned: Pinned | None) -> bool:
+    def serves(self, pinned: Pinned | None, handed: str = "") -> bool:
         """Whether a walk with these pins can use it: not while a ledger of others is being read."""
-        return not self._read or self._premises == _premises(pinned)
+        return not self._read or self._premises == _premises(pinned, handed)
 
     def relieve(self, ledger: Ledger) -> None:
         """Move what a ledger has gathered into its tables, if it is so much that memory minds."""
         if len(self._documents) >= _AT_ONCE or _heavy(ledger):
             self._write(ledger)
 
-    def settle(self, walks: dict[str, Ledger], pinned: Pinned | None) -> None:
+    def settle(self, walks: dict[str, Ledger], pinned: Pinned | None, handed: str = "") -> None:
         """Take these ledgers for what is kept; they are saved at once if nobody reads older ones.
 
         An sqlite3.Error says that the ledgers cannot be used any more.
         """
         first, self._read = not self._read, True
         self._latest, self._unsaved = dict(walks), True
-        self._premises = _premises(pinned)
+        self._premises = _premises(pinned, handed)
         if first and self._may_write():
             self._save()
 
@@ -297,10 +302,10 @@ def judging_code() -> str:
     return sha.hexdigest()
 
 
-def _premises(pinned: Pinned | None) -> str:
+def _premises(pinned: Pinned | None, handed: str) -> str:
     if pinned is None:
-        return "none"
-    return json.dumps([pinned.id, pinned.root, sorted(pinned.admins), pinned.approval])
+        return f"none {handed}".rstrip()
+    return json.dumps([pinned.id, pinned.root, sorted(pinned.admins), pinned.approval, handed])
 
 
 def _heavy(ledger: Ledger) -> bool:

@@ -27,6 +27,7 @@ PlaceKind = Literal[
     "association",
     "result",
     "statement",
+    "handover",
     "other",
 ]
 Side = Literal["models", "datasets"]
@@ -34,11 +35,13 @@ Side = Literal["models", "datasets"]
 REGISTRY = "registry.yaml"
 ADMINS = ""  # stands for the admins among the owners of a path
 GOVERNED = ("owners", "cubes", "datasets", "benchmarks", "associations", "results")
+HANDOVERS = "handovers"  # see handover.py, which alone reads what lies there
 OTHER_LIMIT = 1024 * 1024
 _OBJECTS: dict[str, PlaceKind] = {"cubes": "cube", "datasets": "dataset", "benchmarks": "benchmark"}
 SIDES: dict[str, Side] = {"models": "models", "datasets": "datasets"}
 _BUNDLE = ".sigstore.json"
 _KEY = re.compile(r"[0-9a-f]{16}\Z")
+_HANDOVER = re.compile(HANDOVERS + r"/[1-9][0-9]{0,2}(\.[a-z0-9-]+\.[a-z0-9-]+\.sigstore)?\.json\Z")
 _NUMBER = re.compile(r"[1-9][0-9]{0,8}\Z")
 
 
@@ -97,7 +100,9 @@ def classify(path: str) -> Place:
 
 @lru_cache(maxsize=4096)  # each step of judging a commit asks for the same paths again
 def _classified(path: str) -> Place:
-    if path.endswith(_BUNDLE):
+    if path.startswith(HANDOVERS) and _HANDOVER.match(path):
+        place: Place | None = Place("handover", path, True)
+    elif path.endswith(_BUNDLE):
         place = _statement(path)
     elif path.endswith(".yaml"):
         place = _manifest(path)
@@ -110,7 +115,7 @@ def _is_governed(path: str) -> bool:
     top, slash, _ = path.partition("/")
     # The admins' statements over registry.yaml lie beside it, at the top.
     beside = not slash and path.startswith("registry.") and path.endswith(_BUNDLE)
-    return path == REGISTRY or beside or (top in GOVERNED and bool(slash))
+    return path == REGISTRY or beside or (top in (*GOVERNED, HANDOVERS) and bool(slash))
 
 
 def _manifest(path: str) -> Place | None:

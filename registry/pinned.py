@@ -25,7 +25,8 @@ def check_chain(chain: Sequence[str], pinned: Pinned | None, verified: str | Non
             "history",
             f"The registry's root commit is {chain[0][:12]}, and this site has enrolled with "
             f"{pinned.root[:12]}: it is another registry, or its history was replaced. Ask its "
-            "admins by another way, and enrol again if they confirm it.",
+            "admins by another way. If they have signed a hand-over, 'medperf registry follow' "
+            "shows it; else enrol again if they confirm it.",
             commit=chain[0],
         )
     if verified is not None and verified not in chain:
@@ -34,7 +35,8 @@ def check_chain(chain: Sequence[str], pinned: Pinned | None, verified: str | Non
             f"The commit {verified[:12]}, which this site verified last, is not on the "
             f"first-parent chain of the registry's main (now {chain[-1][:12]}): main was set back, "
             "rewritten, or replaced by a branch that main was merged into. Ask the registry's "
-            "admins to restore it.",
+            "admins to restore it; if they have signed a hand-over, 'medperf registry follow' "
+            "shows it.",
             commit=chain[-1],
         )
 

@@ -32,6 +32,8 @@ def proposal_kind(places: Sequence[Place], new: frozenset[str]) -> ProposalKind:
         own = any(not place.number for place in places)
         return "results" if own else "statements"
     kinds = {place.kind for place in files}
+    if "handover" in kinds:
+        return "mixed"  # it comes with a history of its own, never by a proposal
     if kinds == {"other"} or kinds == {"registry"} or kinds == {"other", "registry"}:
         return "registry" if not any(_is_stray(place) for place in files) else "mixed"
     if kinds == {"result"}:

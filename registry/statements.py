@@ -38,13 +38,14 @@ STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
 CHECKPOINT_FILE = "checkpoint.json"
 RELEASE_FILE = "release.yaml"
 
-Kind = Literal["approval", "result", "checkpoint", "release"]
+Kind = Literal["approval", "result", "checkpoint", "release", "handover"]
 Decision = Literal["approve", "revoke"]
 PREDICATE_TYPES: dict[str, Kind] = {
     "https://medperf.org/attestation/approval/v1": "approval",
     "https://medperf.org/attestation/result/v1": "result",
     "https://medperf.org/attestation/checkpoint/v1": "checkpoint",
     "https://medperf.org/attestation/release/v1": "release",
+    "https://medperf.org/attestation/handover/v1": "handover",
 }
 _TYPE_OF_KIND = {kind: predicate_type for predicate_type, kind in PREDICATE_TYPES.items()}
 _FIELDS: dict[str, tuple[str, ...]] = {
@@ -52,6 +53,7 @@ _FIELDS: dict[str, tuple[str, ...]] = {
     "result": ("by", "registry", "runKey"),
     "checkpoint": ("by", "registry"),
     "release": ("by", "registry", "runKey"),
+    "handover": ("by", "registry"),
 }
 _HEX = re.compile(r"[0-9a-f]{64}\Z")
 _HEX_FORM = "64 hex digits"
@@ -142,6 +144,14 @@ def make_checkpoint(signer: Signer, *, by: str, registry: str, data: bytes) -> b
     """The bundle in which the admin `by` signs the bytes of a checkpoint."""
     predicate = {"by": by, "registry": registry}
     return _make(signer, "checkpoint", predicate, CHECKPOINT_FILE, data)
+
+
+def make_handover(
+    signer: Signer, *, by: str, registry: str, subject_name: str, data: bytes
+) -> bytes:
+    """The bundle in which the admin `by` signs that one history takes the place of another."""
+    predicate = {"by": by, "registry": registry}
+    return _make(signer, "handover", predicate, subject_name, data)
 
 
 def make_release(signer: Signer, *, by: str, registry: str, run_key: str, data: bytes) -> bytes:

@@ -296,7 +296,7 @@ class _Writer:
 
     def _item(self, path: str, oid: str) -> Item[Any] | None:
         place = classify(path)
-        if not place.governed or place.kind in ("statement", "other") or not oid:
+        if not place.governed or place.kind in ("statement", "handover", "other") or not oid:
             return None
         try:
             return self.library.item(place, oid)

@@ -172,6 +172,10 @@ def _change_problems(change: Change, place: Place) -> Iterator[Problem]:
         fix = "Nothing is deleted or renamed; restore it, and add a new object instead."
         yield _problem(change.path, "is deleted.", fix)
         return
+    if place.kind == "handover":
+        fix = "It comes with a new history: see 'medperf registry erase --help'."
+        yield _problem(change.path, "belongs to no proposal.", fix)
+        return
     wrong = file_problem(place, change.mode)
     if wrong is not None:
         yield wrong
@@ -273,7 +277,7 @@ def _references(history: History, main: "Folders", changes: Iterable[Change]) ->
     items = [
         history.library.item(place, change.oid)
         for change, place in ((change, classify(change.path)) for change in changes)
-        if place.governed and place.kind not in ("statement", "other")
+        if place.governed and place.kind not in ("statement", "handover", "other")
     ]
     new = Snapshot.of("", items)
     owners = {one.ref: one for one in ledger.items("owners/") if one.place.kind == "owner"}
@@ -303,7 +307,7 @@ def _documents(library: Library, changes: Iterable[Change]) -> Iterator[Problem]
     """Problems of the documents by themselves, with their lines."""
     for change in changes:
         place = classify(change.path)
-        if place.governed and place.kind not in ("statement", "other"):
+        if place.governed and place.kind not in ("statement", "handover", "other"):
             try:
                 library.item(place, change.oid)
             except InvalidDocumentError as error:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from ..schemas.digests import digest
 from ..schemas.errors import InvalidDocumentError, RegistryError, StalledError
+from .handover import handed_over
 from .ledger import Note, ResultState
 from .view import Pinned, View, open_view
 
@@ -30,6 +31,7 @@ class Report:
     stalled: str
     problems: tuple[str, ...]
     notes: tuple[Note, ...]
+    handovers: tuple[str, ...]
     pending: Mapping[str, tuple[str, ...]]
 
     @property
@@ -51,9 +53,9 @@ def _report(repository: "Repository", tip: str, pinned: Pinned | None, index: "I
     try:
         view = open_view(repository, tip, pinned=pinned, index=index)
     except StalledError as error:
-        return Report(tip, "", 0, 0, 0, 0, str(error), (str(error),), (), {})
+        return Report(tip, "", 0, 0, 0, 0, str(error), (str(error),), (), (), {})
     except RegistryError as error:
-        return Report(tip, "", 0, 0, 0, 0, str(error), (str(error),), (), {})
+        return Report(tip, "", 0, 0, 0, 0, str(error), (str(error),), (), (), {})
     ledger = view.ledger
     invalid = [
         f"{state.path}: {'; '.join(state.reasons)}"
@@ -71,6 +73,11 @@ def _report(repository: "Repository", tip: str, pinned: Pinned | None, index: "I
         "",
         tuple(invalid),
         view.notes,
+        tuple(
+            f"the admins have put this history in the place of the one from {one.commits[0][:12]} "
+            f"to {one.commits[-1][:12]}: {one.reason}"
+            for one in handed_over(repository, tip, ledger.commits).all
+        ),
         dict(view.pending),
     )
 

@@ -30,6 +30,7 @@ from .snapshot import Item, Library, Snapshot
 
 if TYPE_CHECKING:
     from .git import Repository
+    from .handover import Handed
     from .index import Index
 
 __all__ = [
@@ -258,13 +259,21 @@ def open_view(
     verified: str | None = None,
     library: Library | None = None,
     index: "Index | None" = None,
+    handed: "Handed | None" = None,
 ) -> View:
     """The registry at `tip`, its history judged; a StalledError where a site must stop.
 
     `pinned` is what the site enrolled with, `verified` the commit that it verified last. A library
     that is kept between two calls saves reading and parsing again; an index on disk, judging too.
+    `handed` are the hand-overs that count, where that is not for the tree at `tip` to say.
     """
     history: History = walk(
-        repository, tip, library=library, pinned=pinned, verified=verified, index=index
+        repository,
+        tip,
+        library=library,
+        pinned=pinned,
+        verified=verified,
+        index=index,
+        handed=handed,
     )
     return View(tip, history.ledger)
