@@ -44,11 +44,14 @@ WHOLE = frozenset(("state", "must", "day", "active", "value", "bits"))  # never 
 
 def clean(text: object, *, lines: bool = False) -> str:
     """`text` with characters that could act on a terminal shown as `\\xNN` or `\\uNNNN`."""
+    said = str(text)
+    if said.isascii() and (said.replace("\n", "") if lines else said).isprintable():
+        return said
     return "".join(
         char
         if (lines and char == "\n") or unicodedata.category(char) not in _BAD
         else (f"\\x{ord(char):02x}" if ord(char) < 256 else f"\\u{ord(char):04x}")
-        for char in str(text)
+        for char in said
     )
 
 
@@ -104,10 +107,12 @@ def print_table(
     fitted = fit(cells, room, keep=states)
     widths = widths_of(fitted)
     colours = stream.isatty() and not os.environ.get("NO_COLOR")
+    written = []
     for row in fitted:
-        for at in range(max(len(lines) for lines in row)):
+        for at in range(max(map(len, row))):
             line = [lines[at] if at < len(lines) else "" for lines in row]
-            click.echo(_row(line, widths, colours=colours and row is not fitted[0]), err=err)
+            written.append(_row(line, widths, colours=colours and row is not fitted[0]))
+    click.echo("\n".join(written), err=err)
 
 
 def _cell(value: object) -> str:

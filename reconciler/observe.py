@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from ..registry.paths import result_path
 from ..registry.snapshot import Item
-from ..registry.view import AssociationState, View
+from ..registry.view import AssociationState, ResultState, View, standing_of
 from ..schemas.digests import digest, run_key
 from ..schemas.errors import WithheldError
 from ..schemas.manifests import BenchmarkSpec, Cube
@@ -57,6 +57,7 @@ def make_pair(view: View, *, benchmark: str, dataset: str, dataset_digest: str, 
 
 def asked(view: View, owner: str) -> Iterator[Asked]:
     """Every pair of `owner`'s datasets with the models of the benchmarks they take part in."""
+    results = _Results(view)
     for ref, benchmark in sorted(view.benchmarks.items()):
         settings = view.benchmark_settings(ref)
         priorities = settings.priorities or {}
@@ -75,7 +76,7 @@ def asked(view: View, owner: str) -> Iterator[Asked]:
                     dataset_digest=dataset.digest,
                     model=model.component,
                 )
-                found, marks = _found(view, pair)
+                found, marks = results.found(pair, data, model)
                 obstacle, missing = _obstacle(data, model, active=settings.active)
                 yield Asked(
                     pair,
@@ -90,24 +91,40 @@ def asked(view: View, owner: str) -> Iterator[Asked]:
 
 def _partials(place: Workplace, view: View, questions: Sequence[Asked]) -> Iterator[Asked]:
     """The partial runs of these pairs: in the registry, or begun here where that is allowed."""
+    results = _Results(view)
     for one in questions:
         pair = partial_of(one.pair, view.registry.id)
-        found, marks = _found(view, pair)
+        found, marks = results.found(pair)
         allowed = view.benchmark(pair.benchmark).manifest.spec.allow_partial
         if found or (allowed and is_begun(place.runs, pair)):
             yield replace(one, pair=pair, found=found, marks=marks)
 
 
-def _found(view: View, pair: Pair) -> tuple[str, tuple[str, ...]]:
-    """What stands at the run's path: `result`, `other` or nothing; and the result's marks."""
-    path = result_path(pair.benchmark, pair.dataset, pair.model, pair.key)
-    state = view.result(path)
-    if state is None:
-        return "", ()
-    if state.answer == "invalid" or state.run_key != pair.key:
-        return "other", ()
-    standing = "withdrawn" if state.answer == "withdrawn" else view.standing(path)
-    return "result", () if standing == "current" else (standing,)
+class _Results:
+    """What stands at runs' paths in the registry, read for each dataset and benchmark at once."""
+
+    def __init__(self, view: View) -> None:
+        self._view = view
+        self._read: dict[tuple[str, str], Mapping[str, ResultState]] = {}
+
+    def found(self, pair: Pair, *associations: AssociationState) -> tuple[str, tuple[str, ...]]:
+        """`result`, `other` or nothing; and the result's marks.
+
+        `associations` are those of the pair, where somebody has them.
+        """
+        where = (pair.benchmark, pair.dataset)
+        if where not in self._read:
+            self._read[where] = self._view.results_at(*where)
+        path = result_path(pair.benchmark, pair.dataset, pair.model, pair.key)
+        state = self._read[where].get(path)
+        if state is None:
+            return "", ()
+        if state.answer == "invalid" or state.run_key != pair.key:
+            return "other", ()
+        if state.answer == "withdrawn":
+            return "result", ("withdrawn",)
+        standing = standing_of(associations) if associations else self._view.standing(path)
+        return "result", () if standing == "current" else (standing,)
 
 
 def _obstacle(

@@ -53,6 +53,7 @@ _SHELVES = (
 )
 WALKS = ("plain", "lenient")
 _AT_ONCE = 5000
+_ENCODER = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False)
 
 
 class StoredItem(Item[Any]):
@@ -119,7 +120,7 @@ class Index:
 
     def keep(self, oid: str, document: "Document") -> None:
         """Remember a document that was checked."""
-        value = json.dumps(document.parsed.value, separators=(",", ":"), ensure_ascii=False)
+        value = _ENCODER.encode(document.parsed.value)
         self._documents[oid] = (type(document.manifest).__name__, value)
 
     # -------------------------------------------------------------------------------- ledgers

@@ -11,7 +11,7 @@ before a commit is asked before the commit is taken in.
 
 from collections.abc import Iterable, Iterator, Mapping, MutableMapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from ..schemas import manifests as kinds
 from . import rules
@@ -22,6 +22,7 @@ from .snapshot import Item, shown_path
 NoteKind = Literal["ignored", "unsigned", "reset", "compromised"]
 ResultAnswer = Literal["valid", "invalid", "withdrawn"]
 Role = Literal["member", "site"]
+V = TypeVar("V")
 
 
 @dataclass(frozen=True)
@@ -193,11 +194,21 @@ class Ledger:
     def items(self, *folders: str) -> Iterator[Item[Any]]:
         """The documents below these folders, accepted or not."""
         for folder in folders:
-            below = getattr(self.files, "below", None)
-            found = below(folder) if below else self.files.values()
-            for file in found:
-                if file.item is not None and file.place.path.startswith(folder):
+            for file in _below(self.files, folder):
+                if file.item is not None:
                     yield file.item
+
+    def results_below(self, folder: str) -> dict[str, ResultState]:
+        """What lies at the paths of results below a folder, by path."""
+        found = {one.path: one for one in _below(self.results, folder)}
+        keys_below = getattr(self.files, "keys_below", None)
+        paths = (
+            keys_below(folder) if keys_below else [p for p in self.files if p.startswith(folder)]
+        )
+        for path in paths:
+            if path not in found and path.endswith(".yaml"):
+                found[path] = ResultState(path, "invalid", ("it is no valid document",))
+        return found
 
     def holder(self, key: str) -> Holder | None:
         """Whose key this fingerprint is, among the owners in force."""
@@ -352,6 +363,16 @@ class Ledger:
         """Whether what this key signed at the chain's commit `index` counts (rule 6)."""
         since = self.compromised.get(key)
         return since is None or index < since
+
+
+def _below(shelf: Mapping[str, V], folder: str) -> Iterator[V]:
+    below = getattr(shelf, "below", None)
+    found: Iterator[V] = (
+        below(folder)
+        if below
+        else (value for path, value in shelf.items() if path.startswith(folder))
+    )
+    return found
 
 
 def keys_of(item: Item[kinds.Owner]) -> dict[str, Holder]:

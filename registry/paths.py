@@ -254,8 +254,13 @@ def association_path(benchmark: str, side: Side, component: str) -> str:
 
 def result_path(benchmark: str, dataset: str, model: str, run_key: str) -> str:
     """The path of a run's result; `run_key` has 64 hex digits, or the 16 of the path."""
+    return f"{results_folder(benchmark, dataset)}{_joined(model)}/{run_key[:16]}.yaml"
+
+
+def results_folder(benchmark: str, dataset: str) -> str:
+    """The folder of a dataset's results of a benchmark, with a slash at its end."""
     owner, name = split_ref(benchmark)
-    return f"results/{owner}/{name}/{_joined(dataset)}/{_joined(model)}/{run_key[:16]}.yaml"
+    return f"results/{owner}/{name}/{_joined(dataset)}/"
 
 
 def _joined(ref: str) -> str:

@@ -14,6 +14,7 @@ from typing import Any, Generic, TypeVar
 
 K = TypeVar("K")
 V = TypeVar("V")
+_encode = json.JSONEncoder(separators=(",", ":")).encode  # `dumps` makes one at each call
 _HEAVY = 10_000
 _KEPT = 4096  # decoded rows that are kept for the next question
 _PAGE = 900  # rows that are read together; older SQLites take 999 values in a question
@@ -61,10 +62,7 @@ class Shelf(MutableMapping[K, V]):
         """Write what is new into the table, as part of the transaction under way."""
         form = self._form
         gone = [(form.key(key),) for key in self._gone]
-        rows = [
-            (form.key(key), json.dumps(form.value(value), separators=(",", ":")))
-            for key, value in self._new.items()
-        ]
+        rows = [(form.key(key), _encode(form.value(value))) for key, value in self._new.items()]
         # a key keeps its place in the order when its value changes, as it does in a dict
         self._database.executemany(f"DELETE FROM {self._table} WHERE key = ?", gone)  # noqa: S608
         self._database.executemany(
@@ -114,6 +112,10 @@ class Shelf(MutableMapping[K, V]):
         for _, value in self._all(lambda key, text: unvalue(key, json.loads(text)), prefix):
             assert value is not None  # noqa: S101  (only `__iter__` leaves them out)
             yield value
+
+    def keys_below(self, prefix: str) -> Iterator[K]:
+        """The keys that, as text, begin with `prefix`."""
+        return (key for key, _ in self._all(lambda *_: None, prefix))
 
     def _all(
         self, read: Callable[[K, str], V | None], prefix: str = ""

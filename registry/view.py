@@ -5,7 +5,7 @@ force at the tip, with the states of associations and results. Owners and benchm
 signatures are not complete count as absent here; `pending` says what they wait for.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -23,6 +23,7 @@ from .paths import (
     classify,
     cube_path,
     dataset_path,
+    results_folder,
 )
 from .pinned import Pinned
 from .results import association_paths
@@ -42,6 +43,7 @@ __all__ = [
     "Run",
     "View",
     "open_view",
+    "standing_of",
 ]
 
 
@@ -183,6 +185,10 @@ class View:
             state = ResultState(path, "invalid", ("it is no valid document",))
         return state
 
+    def results_at(self, benchmark: str, dataset: str) -> Mapping[str, ResultState]:
+        """What lies at the paths of a dataset's results of a benchmark, by path, in one reading."""
+        return self.ledger.results_below(results_folder(benchmark, dataset))
+
     def result_item(self, path: str) -> Item[kinds.Result]:
         """The result document at a path that `results` has."""
         item = self.ledger.item(path)
@@ -200,10 +206,9 @@ class View:
 
     def standing(self, path: str) -> str:
         """`current`, or why a valid result's runs would not be asked for today, as a mark."""
-        states = [self.ledger.association_state(one) for one in association_paths(classify(path))]
-        if any(state.state == "revoked" for state in states):
-            return "revoked"
-        return "current" if all(state.state == "approved" for state in states) else "superseded"
+        return standing_of(
+            self.ledger.association_state(one) for one in association_paths(classify(path))
+        )
 
     # ------------------------------------------------------------------------ people, notes
 
@@ -220,6 +225,14 @@ class View:
     def notes(self) -> tuple[Note, ...]:
         """What a person should see: files that are ignored, or odd."""
         return tuple(self.ledger.notes)
+
+
+def standing_of(associations: Iterable[AssociationState]) -> str:
+    """The mark of a valid result by its two associations as they are now."""
+    states = {one.state for one in associations}
+    if "revoked" in states:
+        return "revoked"
+    return "current" if states == {"approved"} else "superseded"
 
 
 class _Objects(Mapping[str, Item[Any]]):
