@@ -1,12 +1,13 @@
 """Making a profile: enrolment shown for comparison, keys, storage, engine, settings."""
 
+import uuid
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import ValidationError
 
-from ..registry.init import Holder, init_registry, join_changes
+from ..registry.init import Holder, check_vacant, init_registry, join_changes
 from ..registry.keys import AGENT, generate_key, load_signer
 from ..registry.paths import owner_path
 from ..registry.public_keys import strip_comment
@@ -73,6 +74,7 @@ def log_in(
 ) -> str:
     """Writes the profile, makes the keys that are missing, and says what comes next."""
     check_name(owner, "owner's name")
+    check_settings(settings)
     config = home.read()
     known = config.profiles.get(name) if config else None
     me = known.me if known else Me(owner=owner)
@@ -135,6 +137,18 @@ def public_key(home: Home, identity: Identity) -> str:
     return load_signer(AGENT).public_key
 
 
+def check_settings(settings: Sequence[str]) -> None:
+    """UsageError for a setting that no profile can have, before anything is made."""
+    enrolment = {"url": "-", "id": str(uuid.uuid4()), "root": "0" * 40, "approval": "signed"}
+    blank = {
+        "registry": {**enrolment, "admins": ["SHA256:" + "A" * 43]},
+        "me": {"owner": "nobody"},
+        "storage": "default",
+        "engine": "sandbox",
+    }
+    change(Profile.model_validate(blank), settings)
+
+
 def find_engine() -> str:
     """The first engine that works here: Docker, then Singularity, then the sandbox."""
     from ..runner.engines import open_engine
@@ -191,6 +205,7 @@ def found_registry(
 ) -> str:
     """Makes the admin's key, the registry and the profile, and says what was made."""
     check_name(owner, "owner's name")
+    check_settings(settings)
     config = home.read()
     if config is not None and profile in config.profiles:
         raise UsageError(
@@ -199,6 +214,7 @@ def found_registry(
     said: list[str] = []
     where = address(url)
     check_name(member, "member's name")
+    check_vacant(where)
     identity = _identity(home, member, owner, key, said, passphrase, new_passphrase)
     source = identity.key if identity.key == AGENT else home.resolve(identity.key)
     made = init_registry(

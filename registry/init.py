@@ -8,7 +8,8 @@ people: schemas, CODEOWNERS, the validating workflow, a README.
 
 import tempfile
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -90,15 +91,11 @@ def init_registry(
         site=site,
         signer=signer,
     )
+    check_vacant(url)
     local = _local_path(url)
     if local is not None and not (local / "HEAD").exists():
         Repository.create(local).close()
-    with (
-        tempfile.TemporaryDirectory(prefix="medperf-") as folder,
-        Repository.create(Path(folder) / "registry.git") as scratch,
-    ):
-        if scratch.remote_refs(url):
-            raise _not_empty(url)
+    with _scratch() as scratch:
         root = scratch.commit(
             [],
             None,
@@ -116,6 +113,31 @@ def init_registry(
         with Repository.open(local) as made:
             made.point_head(MAIN)
     return NewRegistry(url, identity, root, signer.fingerprint)
+
+
+def check_vacant(url: str) -> None:
+    """RegistryError unless there is nothing at `url` yet, or an empty repository."""
+    local = _local_path(url)
+    if local is not None and not (local / "HEAD").exists():
+        half_made = {"objects", "refs", "config"}  # by somebody who was killed
+        if local.exists() and not (
+            local.is_dir() and {entry.name for entry in local.iterdir()} <= half_made
+        ):
+            raise _not_empty(url)
+        return
+    with _scratch() as scratch:
+        if scratch.remote_refs(url):
+            raise _not_empty(url)
+
+
+@contextmanager
+def _scratch() -> Iterator[Repository]:
+    """A repository that goes away again."""
+    with (
+        tempfile.TemporaryDirectory(prefix="medperf-") as folder,
+        Repository.create(Path(folder) / "registry.git") as scratch,
+    ):
+        yield scratch
 
 
 def _local_path(url: str) -> Path | None:

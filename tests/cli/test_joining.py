@@ -44,6 +44,24 @@ def test_nothing_is_made_without_a_yes(types: Types, tmp_path: Path) -> None:
     assert not (tmp_path / "chest.git").exists()
 
 
+@pytest.mark.parametrize(
+    ("more", "taken"),
+    [(("--set", "policy.k=1"), False), (("--set", "policy.kk=10"), False), ((), True)],
+)
+def test_nothing_is_made_where_a_setting_is_wrong_or_the_place_is_taken(
+    types: Types, tmp_path: Path, more: tuple[str, ...], taken: bool
+) -> None:
+    if taken:
+        (tmp_path / "chest.git").mkdir()
+        (tmp_path / "chest.git/thesis.doc").touch()
+    answer = types(*INIT, "--engine", "sandbox", "-y", *more, home=tmp_path / "carol")
+    assert answer.code in (1, 2)
+    assert ("is not empty" if taken else "policy.k") in answer.said
+    assert not (tmp_path / "carol/keys").exists()
+    assert (tmp_path / "chest.git").exists() is taken
+    assert not (tmp_path / "chest.git/HEAD").exists()
+
+
 def test_a_second_registry_needs_a_second_profile(types: Types, tmp_path: Path) -> None:
     made(types, tmp_path / "carol")
     again = types(*INIT, "-y")

@@ -127,7 +127,7 @@ def test_what_is_not_empty_is_left_alone(tmp_path: Path, alice: FileSigner) -> N
         assert repo.resolve(MAIN) == made.root
     (tmp_path / "folder").mkdir()
     (tmp_path / "folder" / "thesis.doc").touch()
-    with pytest.raises(RegistryError, match="is no Git repository"):
+    with pytest.raises(RegistryError, match="is not empty"):
         make(tmp_path / "folder", alice)
     with pytest.raises(RegistryError, match="no repository that you may read"):
         make((tmp_path / "none.git").as_uri(), alice)
