@@ -18,20 +18,25 @@ def command(ctx: click.Context, engine: str | None, as_json: bool) -> int:
     """Run canaries in the engine: tasks that try what no task may do, and break each limit.
 
     Exit code 1 if a point that must hold does not: the engine should not be used then. Points
-    that the engine cannot enforce here are named.
+    that the engine cannot enforce here are named, and whether the path of the storage, which cubes
+    can read, tells whose it is.
 
     \b
     Example:
       medperf doctor --engine docker
     """
+    from ..reconciler.telling_path import check_path
     from ..runner.engines import open_engine
     from ..runner.probes import doctor
 
     where = home()
-    if engine is None:
+    profile = None
+    if engine is None or where.read() is not None:
         _, profile = where.profile(ctx.find_root().obj)
-        engine = profile.engine
+        engine = engine or profile.engine
     checks = doctor(open_engine(engine), store=where.path / "doctor", progress=say)
+    if profile is not None:
+        checks.append(check_path(profile, where.resolve(profile.storage)))
     if as_json:
         print_json(checks)
     else:

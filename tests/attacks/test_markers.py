@@ -6,6 +6,7 @@ the user and host names, the account's Git settings, tasks' output (logs), an ev
 
 import json
 import os
+import shutil
 import socket
 import subprocess
 import zlib
@@ -16,6 +17,7 @@ import pytest
 from medperf.reconciler.preparing import RawParts, create_dataset, reference_run
 from medperf.reconciler.results import awaiting, decide
 from medperf.reconciler.submissions import association_files, dataset_files
+from medperf.reconciler.telling_path import MOUNTS, check_path, visible_path
 
 from ..reconciler.world import PROGRAM, World, git, quiet
 
@@ -184,9 +186,42 @@ def test_what_a_model_sees_of_the_host(marked: World) -> None:
     roots = {line.split(" ")[3] for line in seen["mountinfo"].splitlines()}
     # a bind mount shows its source below its file system's root: the kernel tells, no engine can
     # hide it. So the storage's path is visible, and its folders have random names.
+    place = marked.hospital
+    visible = visible_path(place.storage.resolve(), MOUNTS.read_text())
     ours = {root for root in roots if MARK in root}
+    assert ours
     for root in ours:
-        below = root.partition(f"{MARK}-storage")[2]
-        assert "second" not in below
-        assert "chest" not in below
-        assert "patient" not in below
+        below = root.removeprefix(visible)
+        assert below != root, "only what doctor says is seen"
+        assert MARK not in below
+        for word in ("second", "chest", "patient", "hospital", "modeler", "toy", "spy"):
+            assert word not in below
+    # so the site is told, if the path has a word of its own
+    me = place.profile.me.model_copy(update={"owner": MARK.lower()})
+    told = check_path(place.profile.model_copy(update={"me": me}), place.storage)
+    assert (told.state, told.detail.startswith(f"they see {visible}, with ")) == (
+        "not-enforced",
+        True,
+    )
+
+
+def test_a_storage_with_a_file_system_of_its_own_shows_nothing(marked: World) -> None:
+    storage = marked.hospital.storage
+    marked.close()
+    kept = storage.with_name("kept")
+    storage.rename(kept)
+    storage.mkdir(mode=0o700)
+    options = ["-t", "tmpfs", "-o", "mode=700", "tmpfs", str(storage)]
+    if os.geteuid() != 0 or subprocess.run(["mount", *options], check=False).returncode:
+        pytest.skip("only root can mount a file system")
+    try:
+        shutil.copytree(kept, storage, dirs_exist_ok=True)
+        spying(marked)
+        marked.reconcile()
+        (found,) = storage.rglob("seen.json")
+        assert MARK not in json.loads(found.read_text())["mountinfo"]
+        check = check_path(marked.hospital.profile, storage)
+        assert (check.state, check.detail.startswith("they see /:")) == ("ok", True)
+    finally:
+        marked.close()
+        subprocess.run(["umount", "--lazy", str(storage)], check=True)
