@@ -49,6 +49,7 @@ def command(ctx: click.Context, as_json: bool, offline: bool) -> None:
     for one in now.told:
         most = f" of {one.most}" if one.most is not None else ""
         whom = f"models of {one.reader[:-2]}" if one.reader.endswith("/*") else one.reader
-        print_text(f"left      {one.results}{most} results of {one.dataset} to {whom}")
+        noun = "result" if one.results == 1 and one.most is None else "results"
+        print_text(f"left      {one.results}{most} {noun} of {one.dataset} to {whom}")
     for note in now.notes:
         print_text(f"ignored: {note}")

@@ -322,7 +322,7 @@ class Demo:
     def run_only_the_new_one(self) -> None:
         """A third model joins, and only it runs."""
         say("8", "A third model joins, and only it runs")
-        self.bring_a_model("ensemble", "Three smaller residual networks, averaged.")
+        self.bring_a_model("ensemble", "Two narrower residual networks, averaged.")
         self.hospital.types("plan")
         self.hospital.types("reconcile")
         self.hospital.types("result submit --all -y")

@@ -12,19 +12,18 @@ import contextlib
 import json
 import os
 import secrets
-import selectors
-import socket
-import struct
 import threading
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...schemas.errors import EngineError
-from . import checks, docker_images, keeper, leftovers, seccomp
+from . import checks, docker_images, keeper, leftovers
 from .bubblewrap import conclude
+from .docker_daemon import INSTALL, connected
+from .docker_options import LABEL, OWNER, container_options
+from .docker_output import Follow, attached
 from .outputs import Staging, stage
 from .protocol import LIMITS, ImageSource, LocalImage, Outcome, Probe, Progress, Reason, Task
 from .supervise import POLL, Ended
@@ -34,13 +33,9 @@ if TYPE_CHECKING:
     from docker import DockerClient
     from docker.models.containers import Container
 
-LABEL, OWNER = "medperf.run", "medperf.owner"
-_SOCKET = "/var/run/docker.sock"
 _GRACE = 30.0
 _MAPPING = threading.Lock()
 """Mapping owners forks: two forks at once would each hold open what the other one waits for."""
-
-_INSTALL = "start the Docker daemon, or choose the engine singularity or sandbox"
 
 
 class Docker:
@@ -79,7 +74,7 @@ class Docker:
             if "name=rootless" in options:
                 raise EngineError(
                     "This Docker is rootless: who owns a task's files there is not known to "
-                    f"medperf yet. Use the system's daemon: {_INSTALL}."
+                    f"medperf yet. Use the system's daemon: {INSTALL}."
                 )
             if "name=seccomp" not in options:
                 raise EngineError(
@@ -254,81 +249,6 @@ class _Run:
 
     # ---- the container -------------------------------------------------------------------------
 
-    def _options(
-        self, name: str, owner: tuple[int, int] | None, binds: list[Any]
-    ) -> dict[str, Any]:
-        from docker.types import DeviceRequest, LogConfig, Ulimit
-
-        task, limits = self.task, self.task.limits
-        uid, gid = owner or (os.geteuid(), os.getegid())
-        image = docker_images.inspect(self.client, str(task.image.identity))["Config"]
-        tmp, shm = checks.small_sizes(limits)
-        targets = {mount.target for mount in task.mounts}
-        covered = dict.fromkeys(image.get("Volumes") or {}, "ro,size=4k")
-        tmpfs = {place: how for place, how in covered.items() if place not in targets}
-        tmpfs["/tmp"] = f"rw,nosuid,nodev,size={tmp},mode=1777"  # noqa: S108
-        options: dict[str, Any] = {
-            "image": str(task.image.identity),
-            "command": list(task.arguments),
-            "name": name,
-            "labels": {LABEL: task.label, OWNER: json.dumps(leftovers.me())},
-            "user": f"{uid}:{gid}",
-            # nothing but lo; without dns the host's resolver is in /etc/resolv.conf even so
-            "network_mode": "none",
-            "dns": ["127.0.0.1"],
-            "dns_search": ["."],
-            "read_only": not task.scratch_root,
-            # a VOLUME is a writable, unlimited folder on the host in spite of read_only: covered
-            "tmpfs": tmpfs,
-            "shm_size": shm,
-            "ipc_mode": "private",
-            "cgroupns": "private",
-            "hostname": checks.HOSTNAME,
-            "cap_drop": ["ALL"],
-            "security_opt": ["no-new-privileges:true", f"seccomp={seccomp.oci()}"],
-            "environment": self._environment(image),
-            "use_config_proxy": False,  # proxies of the caller's own configuration
-            "pids_limit": limits.processes,
-            # a core limit of 1, not 0: 0 does not stop a pattern that pipes into a program
-            "ulimits": [
-                Ulimit(name="core", soft=1, hard=1),
-                Ulimit(name="nofile", soft=1024, hard=1024),
-                Ulimit(name="fsize", soft=limits.output_bytes, hard=limits.output_bytes),
-            ],
-            "init": bool(self.info.get("InitBinary")),
-            "healthcheck": {"test": ["NONE"]},  # the image's would run too
-            "log_config": LogConfig(type="none"),  # read from the attached stream, bounded
-            "mounts": binds,
-        }
-        if task.entrypoint is not None:
-            options["entrypoint"] = list(task.entrypoint)
-        if task.workdir is not None:
-            options["working_dir"] = task.workdir
-        if limits.memory is not None:
-            options |= {"mem_limit": limits.memory, "memswap_limit": limits.memory}
-        if limits.cpus is not None:
-            options["nano_cpus"] = round(limits.cpus * 1e9)
-        if "name=userns" in " ".join(self.info.get("SecurityOptions") or []):
-            options["userns_mode"] = "host"  # the caller's uid is meant, not a mapped one
-        if limits.gpus:
-            every = limits.gpus == ("all",)
-            wanted = {"count": -1} if every else {"device_ids": list(limits.gpus)}
-            options["device_requests"] = [DeviceRequest(capabilities=[["gpu"]], **wanted)]
-        return options
-
-    def _environment(self, image: dict[str, Any]) -> list[str]:
-        """The image's own variables, which are pinned with it, then ours; nothing of the host's."""
-        values = {**checks.ENVIRONMENT}
-        unset = ["HOSTNAME"]  # a bare name removes a variable
-        for entry in image.get("Env") or []:
-            name, _, value = entry.partition("=")
-            if name.startswith("NVIDIA_") and not self.task.limits.gpus:
-                unset.append(name)  # some daemons would give GPUs for it
-            elif name != "HOME":
-                values[name] = value
-        values.update(self.task.environment)
-        return [*(f"{name}={value}" for name, value in values.items()), *unset]
-
     def _carry_out(
         self,
         name: str,
@@ -343,11 +263,20 @@ class _Run:
 
         log = TaskLog(self.task.log)
         try:
-            container = self.client.containers.create(**self._options(name, owner, binds))
-            with _attached(self.client, str(container.id)) as stream:
+            config = docker_images.inspect(self.client, str(self.task.image.identity))["Config"]
+            options = container_options(
+                self.task,
+                name,
+                user=owner or (os.geteuid(), os.getegid()),
+                image=config,
+                daemon=self.info,
+                binds=binds,
+            )
+            container = self.client.containers.create(**options)
+            with attached(self.client, str(container.id)) as stream:
                 container.start()
                 started = time.monotonic()
-                follow = _Follow(container, stream, log, self._looks(container, staging))
+                follow = Follow(container, stream, log, self._looks(container, staging))
                 killed = follow.until_end(self.task.limits.timeout, stop)
             container.wait(timeout=_GRACE)
             seconds = time.monotonic() - started
@@ -425,93 +354,6 @@ class _Run:
         return words
 
 
-@dataclass
-class _Follow:
-    """Reads a container's output while it lives and looks at clock, stop and watchers."""
-
-    container: "Container"
-    stream: int
-    log: TaskLog
-    look: Callable[[], Reason | None]
-
-    def until_end(self, timeout: float, stop: threading.Event | None) -> Reason | None:
-        """Return when the container has ended; why we killed it, if we did."""
-        started = time.monotonic()
-        killed: Reason | None = None
-        frames = _Frames(self.log)
-        asked = started
-        with selectors.DefaultSelector() as selector:
-            os.set_blocking(self.stream, False)
-            selector.register(self.stream, selectors.EVENT_READ)
-            while True:
-                if selector.select(POLL):
-                    try:
-                        piece = os.read(self.stream, 1 << 18)
-                    except BlockingIOError:
-                        continue
-                    if not piece:
-                        return killed
-                    frames.take(piece)
-                now = time.monotonic()
-                if killed is None:
-                    if stop is not None and stop.is_set():
-                        killed = "interrupted"
-                    elif now - started > timeout:
-                        killed = "timeout"
-                    else:
-                        killed = self.look()
-                    if killed is not None:
-                        _kill(self.container)
-                if now - asked > 2.0:  # the stream's end is how we know; this is for lost ones
-                    asked = now
-                    self.container.reload()
-                    if self.container.status in ("exited", "dead"):
-                        return killed
-
-
-class _Frames:
-    """Docker's stream: eight bytes of header, then that many bytes of stdout or stderr."""
-
-    def __init__(self, log: TaskLog) -> None:
-        self._log = log
-        self._header = b""
-        self._left = 0
-
-    def take(self, piece: bytes) -> None:
-        while piece:
-            if self._left:
-                data, piece = piece[: self._left], piece[self._left :]
-                self._left -= len(data)
-                self._log.write(data)
-                continue
-            need = 8 - len(self._header)
-            self._header, piece = self._header + piece[:need], piece[need:]
-            if len(self._header) == 8:
-                self._left = struct.unpack(">4xI", self._header)[0]
-                self._header = b""
-
-
-@contextlib.contextmanager
-def _attached(client: "DockerClient", identity: str) -> Iterator[int]:
-    """The descriptor of a container's output, from its first byte on."""
-    stream = client.api.attach_socket(
-        identity, params={"stdout": 1, "stderr": 1, "stream": 1, "logs": 0}
-    )
-    try:
-        yield stream.fileno()
-    finally:
-        response = stream._response
-        response.close()
-        stream.close()
-
-
-def _kill(container: "Container") -> None:
-    import docker.errors
-
-    with contextlib.suppress(docker.errors.APIError):  # 409: it has just ended by itself
-        container.kill()
-
-
 def _remove(client: "DockerClient", name: str) -> None:
     import docker.errors
 
@@ -565,42 +407,3 @@ def _unmount(folder: Path) -> None:
 
 def _matters(warning: str) -> bool:
     return "No " in warning and "limit" in warning
-
-
-@contextlib.contextmanager
-def connected() -> Iterator["DockerClient"]:
-    """A connection to the daemon; an EngineError says what to do where there is none."""
-    address = os.environ.get("DOCKER_HOST", f"unix://{_SOCKET}")
-    kind, _, path = address.partition("://")
-    if kind != "unix":
-        raise EngineError(
-            f"DOCKER_HOST is {address}: only a daemon of this machine can see its folders. "
-            f"Unset DOCKER_HOST, or {_INSTALL}."
-        )
-    try:
-        with socket.socket(socket.AF_UNIX) as client:
-            client.connect(path)
-    except FileNotFoundError as error:
-        raise EngineError(
-            f"There is no Docker here: {path} does not exist. Install Docker and {_INSTALL}."
-        ) from error
-    except PermissionError as error:
-        raise EngineError(
-            f"This user may not use Docker: {path} refuses. Join the group docker "
-            f"(`sudo usermod -aG docker $USER`, then log in again), or {_INSTALL}."
-        ) from error
-    except OSError as error:
-        raise EngineError(
-            f"Docker does not answer at {path} ({error.strerror}): {_INSTALL}.", transient=True
-        ) from error
-    import docker
-    import docker.errors
-
-    try:
-        connection = docker.DockerClient(base_url=address, version="auto", timeout=120)
-    except docker.errors.DockerException as error:
-        raise EngineError(f"Docker does not answer: {error}. Try again, or {_INSTALL}.") from error
-    try:
-        yield connection
-    finally:
-        connection.close()

@@ -123,7 +123,7 @@ def _folder(tar: tarfile.TarFile, folder: Path, made: set[Path], mode: int) -> N
 
 
 def _imported(archive: Path) -> str:
-    from .docker import connected
+    from .docker_daemon import connected
     from .docker_images import find
 
     name = f"medperf/canary:{archive.stem}"

@@ -180,7 +180,7 @@ def test_without_a_limit_results_are_only_counted(world: World) -> None:
     assert {one.reader, other.reader} == {"committee/toy", "committee/*"}
     assert one.most is None
     shown = world.medperf("status").stdout
-    assert "left      1 results of hospital/chest to committee/toy" in shown
+    assert "left      1 result of hospital/chest to committee/toy" in shown
     assert json.loads(world.medperf("status", "--json").stdout)["told"][0]["results"] == 1
 
 

@@ -1,0 +1,98 @@
+"""With what flags Docker runs a task: pure, from the task, its image's and the daemon's own words.
+
+The reason of each flag stands beside it; what they hold is proved by `doctor`.
+"""
+
+import json
+from typing import Any
+
+from . import checks, leftovers, seccomp
+from .protocol import Task
+
+LABEL, OWNER = "medperf.run", "medperf.owner"
+
+
+def container_options(
+    task: Task,
+    name: str,
+    *,
+    user: tuple[int, int],
+    image: dict[str, Any],
+    daemon: dict[str, Any],
+    binds: list[Any],
+) -> dict[str, Any]:
+    """What `containers.create` gets for a task.
+
+    `image`: the image's own configuration; `daemon`: what it says of itself; `binds`: the mounts.
+    """
+    from docker.types import DeviceRequest, LogConfig, Ulimit
+
+    limits = task.limits
+    uid, gid = user
+    tmp, shm = checks.small_sizes(limits)
+    targets = {mount.target for mount in task.mounts}
+    covered = dict.fromkeys(image.get("Volumes") or {}, "ro,size=4k")
+    tmpfs = {place: how for place, how in covered.items() if place not in targets}
+    tmpfs["/tmp"] = f"rw,nosuid,nodev,size={tmp},mode=1777"  # noqa: S108
+    options: dict[str, Any] = {
+        "image": str(task.image.identity),
+        "command": list(task.arguments),
+        "name": name,
+        "labels": {LABEL: task.label, OWNER: json.dumps(leftovers.me())},
+        "user": f"{uid}:{gid}",
+        # nothing but lo; without dns the host's resolver is in /etc/resolv.conf even so
+        "network_mode": "none",
+        "dns": ["127.0.0.1"],
+        "dns_search": ["."],
+        "read_only": not task.scratch_root,
+        # a VOLUME is a writable, unlimited folder on the host in spite of read_only: covered
+        "tmpfs": tmpfs,
+        "shm_size": shm,
+        "ipc_mode": "private",
+        "cgroupns": "private",
+        "hostname": checks.HOSTNAME,
+        "cap_drop": ["ALL"],
+        "security_opt": ["no-new-privileges:true", f"seccomp={seccomp.oci()}"],
+        "environment": environment(task, image),
+        "use_config_proxy": False,  # proxies of the caller's own configuration
+        "pids_limit": limits.processes,
+        # a core limit of 1, not 0: 0 does not stop a pattern that pipes into a program
+        "ulimits": [
+            Ulimit(name="core", soft=1, hard=1),
+            Ulimit(name="nofile", soft=1024, hard=1024),
+            Ulimit(name="fsize", soft=limits.output_bytes, hard=limits.output_bytes),
+        ],
+        "init": bool(daemon.get("InitBinary")),
+        "healthcheck": {"test": ["NONE"]},  # the image's would run too
+        "log_config": LogConfig(type="none"),  # read from the attached stream, bounded
+        "mounts": binds,
+    }
+    if task.entrypoint is not None:
+        options["entrypoint"] = list(task.entrypoint)
+    if task.workdir is not None:
+        options["working_dir"] = task.workdir
+    if limits.memory is not None:
+        options |= {"mem_limit": limits.memory, "memswap_limit": limits.memory}
+    if limits.cpus is not None:
+        options["nano_cpus"] = round(limits.cpus * 1e9)
+    if "name=userns" in " ".join(daemon.get("SecurityOptions") or []):
+        options["userns_mode"] = "host"  # the caller's uid is meant, not a mapped one
+    if limits.gpus:
+        every = limits.gpus == ("all",)
+        wanted = {"count": -1} if every else {"device_ids": list(limits.gpus)}
+        options["device_requests"] = [DeviceRequest(capabilities=[["gpu"]], **wanted)]
+    return options
+
+
+def environment(task: Task, image: dict[str, Any]) -> list[str]:
+    """The image's own variables, which are pinned with it, then ours; nothing of the host's."""
+    values = {**checks.ENVIRONMENT}
+    unset = ["HOSTNAME"]  # a bare name removes a variable
+    for entry in image.get("Env") or []:
+        name, _, value = entry.partition("=")
+        if name.startswith("NVIDIA_") and not task.limits.gpus:
+            unset.append(name)  # some daemons would give GPUs for it
+        elif name != "HOME":
+            values[name] = value
+    values.update(task.environment)
+    return [*(f"{name}={value}" for name, value in values.items()), *unset]
