@@ -8,7 +8,8 @@ import click
 
 from .desk import json_option, workplace, yes_option
 from .groups import NearGroup
-from .output import confirm, print_json, print_table, print_text, say, several
+from .output import confirm, print_json, print_table, print_text, say
+from .runs import print_published
 from .withdrawing import withdraw
 
 if TYPE_CHECKING:
@@ -231,10 +232,7 @@ def submit(ctx: click.Context, uid: str | None, all_: bool, yes: bool) -> None:
     if published is None:
         print_text("Nothing new to publish.")
     else:
-        print_text(
-            f"Proposed {several(published.results, 'result')} on {published.branch} "
-            f"({published.commit[:12]}). {published.address}".rstrip()
-        )
+        print_published(published)
 
 
 @command.command("verify")

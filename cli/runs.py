@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from ..reconciler.due_runs import Ran
     from ..reconciler.passes import Summary
     from ..reconciler.plan import Plan, PlannedRun
+    from ..reconciler.publish import Published
 
 NOTHING = "Nothing is asked of this site: no dataset of yours takes part in a benchmark yet."
 
@@ -53,11 +54,8 @@ def print_summary(summary: "Summary") -> None:
     if not summary.ran and not summary.published and not summary.problem:
         print_text("\nNothing was left to do.")
     if summary.published:
-        print_text(
-            f"\nProposed {several(summary.published.results, 'result')} on "
-            f"{summary.published.branch} ({summary.published.commit[:12]}). "
-            f"{summary.published.address}".rstrip()
-        )
+        print_text("")
+        print_published(summary.published)
     waiting = len(summary.plan.of(State.AWAITING_RELEASE))
     if waiting:
         print_text(
@@ -66,6 +64,15 @@ def print_summary(summary: "Summary") -> None:
         )
     if summary.problem:
         print_text("\n" + summary.problem)
+
+
+def print_published(published: "Published") -> None:
+    """One line a proposal."""
+    for one in published.proposals:
+        print_text(
+            f"Proposed {several(one.results, 'result')} on {one.branch} ({one.commit[:12]}). "
+            f"{one.address}".rstrip()
+        )
 
 
 def _of_which(partial: int) -> str:

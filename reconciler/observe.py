@@ -20,7 +20,7 @@ from .lock import worked_on
 from .partial import is_begun, partial_of
 from .plan import Asked, Here, Pair, Plan, make_plan
 from .policy import cube_obstacle
-from .publish import proposed_paths, site_branch
+from .publish import proposed_paths
 from .records import Record, RunFolder
 from .second_person import who_agreed
 from .settings import Profile
@@ -144,8 +144,8 @@ def here(place: Workplace, view: View, questions: Sequence[Asked]) -> Mapping[st
     """What this machine has of each pair, by run key."""
     proposed: frozenset[str] = frozenset()
     if place.profile.me.site is not None:
-        branch = site_branch(f"{place.owner}/{place.profile.me.site.name}")
-        proposed = proposed_paths(place.repository, branch)
+        by = f"{place.owner}/{place.profile.me.site.name}"
+        proposed = proposed_paths(place.repository, by)
     around = _Around(
         proposed=proposed,
         commitments=frozenset(found.commitment() for found in place.datasets.prepared()),

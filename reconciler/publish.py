@@ -1,23 +1,25 @@
 """From released runs to a proposal: signed results in one signed commit a pass (design §9).
 
-A site has one branch, `sites/<owner>/<site>`, that nobody else writes to, so sites never contend
-and never force. While its proposal is open the next commit builds on it; otherwise on main. What
-stands there already is not written again, so a pass that was killed anywhere publishes once.
+A site has a branch, `sites/<owner>/<site>`, that nobody else writes to, so sites never contend and
+never force. While its proposal is open the next commit builds on it; otherwise on main. A proposal
+takes 100 results: what is more goes to `sites/<owner>/<site>.2`, `.3` and so on (ADR 9), the first
+with room first, a commit each. What stands on one of them already is not written again, so a pass
+that was killed anywhere publishes once.
 """
 
 import datetime
-from collections.abc import Sequence
+import itertools
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from ..registry.forges import forge_of
 from ..registry.git import Author, Repository
 from ..registry.paths import result_path, result_signature_path
+from ..registry.proposal_kind import MOST_RESULTS
 from ..registry.statements import make_result
 from ..schemas.errors import ConflictError, RegistryError
 from .plan import Pair
 from .workplace import MAIN, ORIGIN, Actor
-
-MOST_RESULTS = 100
 
 
 @dataclass(frozen=True)
@@ -35,13 +37,25 @@ class Ready:
 
 
 @dataclass(frozen=True)
-class Published:
+class Proposed:
     """The branch and the commit with the results, how many are new, and where a forge shows it."""
 
     branch: str
     commit: str
     results: int
     address: str = ""
+
+
+@dataclass(frozen=True)
+class Published:
+    """What was proposed at once: one proposal per 100 results."""
+
+    proposals: tuple[Proposed, ...]
+
+    @property
+    def results(self) -> int:
+        """How many results are new."""
+        return sum(one.results for one in self.proposals)
 
 
 class MainMovedError(ConflictError):
@@ -61,16 +75,33 @@ def site_branch(by: str) -> str:
     return f"sites/{by}"
 
 
-def proposed_paths(repository: Repository, branch: str) -> frozenset[str]:
-    """The result files on a site's open proposal that main does not have, as of the last fetch."""
-    head, main = repository.resolve(ORIGIN + branch), repository.resolve(MAIN)
-    if head is None or main is None or repository.is_ancestor(head, main):
+def _branches(by: str) -> Iterator[str]:
+    """The branches of a site's results, in the order in which they are filled."""
+    yield site_branch(by)
+    for number in itertools.count(2):
+        yield f"{site_branch(by)}.{number}"
+
+
+def proposed_paths(repository: Repository, by: str) -> frozenset[str]:
+    """The result files on a site's open proposals that main does not have, as of the last fetch."""
+    branch = ORIGIN + site_branch(by)
+    main = repository.resolve(MAIN)
+    if main is None:
         return frozenset()
+    paths: set[str] = set()
+    for ref, head in repository.refs(branch.rpartition("/")[0]).items():
+        mine = ref == branch or ref.startswith(branch + ".")
+        if mine and not repository.is_ancestor(head, main):
+            paths.update(_added(repository, main, head) or ())
+    return frozenset(paths)
+
+
+def _added(repository: Repository, main: str, head: str) -> tuple[str, ...] | None:
+    """What a branch adds to main; None if it is of another history (one that was handed over)."""
     base = repository.merge_base(head, main)
     if base is None:
-        return frozenset()  # of a history that was handed over
-    changes = repository.diff(base, head)
-    return frozenset(change.path for change in changes if change.status == "A")
+        return None
+    return tuple(one.path for one in repository.diff(base, head) if one.status == "A")
 
 
 def publish(
@@ -80,60 +111,86 @@ def publish(
     registry: str,
     planned: str,
     ready: Sequence[Ready],
-) -> Published | None:
-    """Signs and pushes what is not there yet, at most 100 results a proposal; None if nothing is.
+    *,
+    told: Callable[[Proposed], None],
+) -> None:
+    """Signs and pushes what is not there yet; `told` of each proposal as soon as it has come.
 
     `planned` is the commit of main for which the results were made: a MainMovedError says that
-    main is another one now. Like every RegistryError it leaves the remote as it was.
+    main is another one now. Like after every RegistryError, what `told` was of stays proposed.
     """
-    branch = site_branch(site.by)
-    ref = "refs/heads/" + branch
-    written = 0
+    desk = _Desk(repository, url, site, registry, planned)
+    for branch in _branches(site.by):
+        if not ready:
+            return
+        proposed, ready = desk.propose(branch, ready)
+        if proposed is not None:
+            told(proposed)
 
-    def build(head: str | None) -> str:
-        nonlocal written
-        main = repository.fetch_ref(url, "refs/heads/main")
-        if main is None:
-            raise RegistryError(f"{url} has no branch main: nothing can be published there.")
-        if main != planned:
-            raise MainMovedError(f"main of {url} moved to {main[:12]} meanwhile. Try again.")
-        is_open = head is not None and not repository.is_ancestor(head, main)
-        parent = head if is_open and head is not None else main
-        there = repository.tree(parent)
-        waiting = 0
-        if is_open:
-            base = repository.merge_base(parent, main)
-            if base is None:
+
+@dataclass(frozen=True)
+class _Desk:
+    """Where a site's results are signed and sent from."""
+
+    repository: Repository
+    url: str
+    site: Actor
+    registry: str
+    planned: str
+
+    def propose(
+        self, branch: str, ready: Sequence[Ready]
+    ) -> tuple[Proposed | None, Sequence[Ready]]:
+        """What was added to a branch, and the results that have found no place yet."""
+        repository, by = self.repository, self.site.by
+        fresh: Sequence[Ready] = ()
+        left: Sequence[Ready] = ready
+
+        def build(head: str | None) -> str:
+            nonlocal fresh, left
+            main = self._main()
+            is_open = head is not None and not repository.is_ancestor(head, main)
+            parent = head if is_open and head is not None else main
+            there = repository.tree(parent)
+            missing = [item for item in ready if item.path not in there]
+            waiting = _added(repository, main, parent) if is_open else ()
+            if waiting is None:
                 raise RegistryError(
                     f"{branch} is a branch of another history than main's, perhaps of one that "
                     "was handed over: delete it at the registry, or ask its admins to."
                 )
-            added = (change.path for change in repository.diff(base, parent))
-            waiting = sum(path.endswith(".yaml") for path in added)
-        room = max(0, MOST_RESULTS - waiting)
-        fresh = [item for item in ready if item.path not in there][:room]
-        written = len(fresh)
-        if not fresh:
-            raise _NothingNewError(head if is_open else None)
-        return repository.commit(
-            [parent],
-            parent,
-            _files(fresh, site, registry),
-            message=_message(fresh),
-            author=Author.of(site.by),
-            signer=site.signer,
-            date=_midnight(),
-        )
+            room = max(0, MOST_RESULTS - sum(path.endswith(".yaml") for path in waiting))
+            fresh, left = missing[:room], missing[room:]
+            if not fresh:
+                raise _NothingNewError(head if is_open else None)
+            return repository.commit(
+                [parent],
+                parent,
+                _files(fresh, self.site, self.registry),
+                message=_message(fresh),
+                author=Author.of(by),
+                signer=self.site.signer,
+                date=_midnight(),
+            )
 
-    forge = forge_of(repository, url)
-    try:
-        commit = repository.write(forge.target(branch), ref, build)
-    except _NothingNewError as error:
-        if error.open is not None:  # a pass that was killed may have shown it to nobody
-            forge.open(branch, head=error.open, title=f"Results of {site.by}")
-        return None
-    address = forge.open(branch, head=commit, title=f"Results of {site.by}")
-    return Published(branch, commit, written, address)
+        forge = forge_of(repository, self.url)
+        title = f"Results of {by}"
+        try:
+            commit = repository.write(forge.target(branch), f"refs/heads/{branch}", build)
+        except _NothingNewError as error:
+            if error.open is not None:  # a pass that was killed may have shown it to nobody
+                forge.open(branch, head=error.open, title=title)
+            return None, left
+        address = forge.open(branch, head=commit, title=title)
+        return Proposed(branch, commit, len(fresh), address), left
+
+    def _main(self) -> str:
+        main = self.repository.fetch_ref(self.url, "refs/heads/main")
+        if main is None:
+            raise RegistryError(f"{self.url} has no branch main: nothing can be published there.")
+        if main != self.planned:
+            raise MainMovedError(f"main of {self.url} moved to {main[:12]} meanwhile. Try again.")
+        return main
 
 
 def _files(fresh: Sequence[Ready], site: Actor, registry: str) -> dict[str, bytes]:

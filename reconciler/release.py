@@ -14,7 +14,7 @@ from .disclosure import Circumstances, check_results, result_bytes
 from .observe import associations_of, look
 from .own_key import check_own_key
 from .plan import Pair, Plan, Step
-from .publish import MainMovedError, Published, Ready, publish
+from .publish import MainMovedError, Proposed, Published, Ready, publish
 from .workplace import Workplace
 
 _TRIES = 8
@@ -30,27 +30,30 @@ def publish_released(
 ) -> Published | None:
     """Proposes every released result that `wanted` names; None where nothing new is to propose.
 
-    A ConflictError or another RegistryError leaves the registry as it was.
+    After a ConflictError or another RegistryError, what had been proposed before it stays so.
     """
+    proposals: list[Proposed] = []
     for _ in range(_TRIES):
         view, plan = look(place)
         pairs = released(plan, wanted)
-        if not pairs:
-            return None
         try:
-            return _publish(place, view, pairs)
+            if pairs:
+                _publish(place, view, pairs, proposals.append)
         except MainMovedError:
             continue
+        return Published(tuple(proposals)) if proposals else None
     raise ConflictError(
         f"main of {place.url} moved {_TRIES} times while results were signed. Try again later."
     )
 
 
-def _publish(place: Workplace, view: View, pairs: Sequence[Pair]) -> Published | None:
+def _publish(
+    place: Workplace, view: View, pairs: Sequence[Pair], told: Callable[[Proposed], None]
+) -> None:
     ready = [Ready(pair, _bytes(place, view, pair)) for pair in pairs]
     site = place.site()
     check_own_key(view, site.by, site.signer.fingerprint)
-    return publish(place.repository, place.url, site, view.registry.id, view.tip, ready)
+    publish(place.repository, place.url, site, view.registry.id, view.tip, ready, told=told)
 
 
 def _bytes(place: Workplace, view: View, pair: Pair) -> bytes:

@@ -25,6 +25,8 @@ _PREFIX = "proposals/"
 _PULL = "pull/"
 _NUMBER = re.compile(r"/pull/(\d+)\Z")
 _TRIES = 8
+_FURTHER = re.compile(r"\.([2-9]|[1-9][0-9]{1,4})\Z")
+"""What further branches of one site end in; a name has no dot, so no other site's is meant."""
 
 
 @dataclass(frozen=True)
@@ -96,10 +98,12 @@ def check_branch(branch: str) -> str:
     """`branch`, if a proposal may be called so; else a UsageError."""
     folder, *names = branch.split("/")
     length = {"proposals": 2, "sites": 2, "approvals": 1, "pull": 1}.get(folder)
+    if folder == "sites" and names:
+        names[-1] = _FURTHER.sub("", names[-1])
     if len(names) != length or not all(is_name(name) for name in names):
         raise UsageError(
             f"{branch!r} is not the branch of a proposal: it is proposals/<owner>/<slug>, "
-            "sites/<owner>/<site> or approvals/<id>."
+            "sites/<owner>/<site>, sites/<owner>/<site>.<number> or approvals/<id>."
         )
     return branch
 

@@ -1,6 +1,8 @@
 """Publishing on a site's branch, while its proposal is open, merged, closed or full."""
 
 import threading
+from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 
@@ -71,33 +73,116 @@ def test_a_closed_proposal_does_not_stop_the_site(open_world: World) -> None:
     assert world.reconcile().published is not None
 
 
-def test_a_proposal_holds_at_most_so_many_results(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def five(world: World, monkeypatch: pytest.MonkeyPatch) -> World:
+    """Five results that may leave, where a proposal takes two."""
     monkeypatch.setattr(room, "MOST_RESULTS", 2)
-    world.set("hospital", "policy.release=automatic")
-    for name in ("a", "b"):
+    for name in ("a", "b", "c", "d"):
         world.add_model(name)
-    first = world.reconcile()
-    assert first.published is not None
-    assert first.published.results == 2
-    assert sorted(world.states().values()) == ["due", "proposed", "proposed"]
+    world.reconcile()
+    world.set("hospital", "policy.release=automatic")
+    return world
+
+
+def branches(world: World) -> list[str]:
+    shown = git(world.url, "for-each-ref", "--format=%(refname:short)", "refs/heads/sites")
+    return shown.split()
+
+
+def test_more_than_a_proposal_holds_goes_to_further_ones(five: World) -> None:
+    world = five
+    published = world.reconcile().published
+    assert published is not None
+    assert [(one.branch, one.results) for one in published.proposals] == [
+        (BRANCH, 2),
+        (f"{BRANCH}.2", 2),
+        (f"{BRANCH}.3", 1),
+    ]
+    assert published.results == 5
+    assert set(world.states().values()) == {"proposed"}
     assert world.reconcile().published is None
+    for branch in (f"{BRANCH}.2", BRANCH, f"{BRANCH}.3"):
+        world.accept(branch)
+    assert set(world.states().values()) == {"published"}
+    assert len(world.results()) == 5
+    assert branches(world) == []
+
+
+def test_the_first_branch_with_room_is_filled_first(five: World) -> None:
+    world = five
+    world.reconcile()
     world.accept(BRANCH)
-    last = world.reconcile()
-    assert last.published is not None
-    assert last.published.results == 1
+    world.add_model("e")
+    world.add_model("f")
+    world.add_model("g")
+    published = world.reconcile().published
+    assert published is not None
+    assert [(one.branch, one.results) for one in published.proposals] == [
+        (BRANCH, 2),
+        (f"{BRANCH}.3", 1),
+    ]
+    for branch in branches(world):
+        world.accept(branch)
+    assert len(world.results()) == 8
+
+
+def test_a_pass_that_ends_between_two_proposals_is_finished_by_the_next(five: World) -> None:
+    world = five
+    hook = Path(world.url) / "hooks" / "update"
+    hook.parent.mkdir(exist_ok=True)
+    hook.write_text(f'#!/bin/sh\ntest "$1" != refs/heads/{BRANCH}.2\n')
+    hook.chmod(0o755)
+    broken = world.reconcile()
+    assert "waits for the next pass" in broken.problem
+    assert branches(world) == [BRANCH]
+    assert sorted(world.states().values()).count("proposed") == 2
+    hook.unlink()
+    published = world.reconcile().published
+    assert published is not None
+    assert [(one.branch, one.results) for one in published.proposals] == [
+        (f"{BRANCH}.2", 2),
+        (f"{BRANCH}.3", 1),
+    ]
+    for branch in branches(world):
+        world.accept(branch)
+    assert len(world.results()) == 5
+
+
+def test_main_may_move_between_two_proposals(five: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    world = five
+    real, done = room._Desk.propose, [0]
+
+    def propose(desk: room._Desk, branch: str, ready: Sequence[room.Ready]) -> object:
+        if done[0] == 1:
+            world.add_model("meanwhile", approve=False)
+        done[0] += 1
+        return real(desk, branch, ready)
+
+    monkeypatch.setattr(room._Desk, "propose", propose)
+    published = world.reconcile().published
+    assert published is not None
+    assert [one.results for one in published.proposals] == [2, 2, 1]
+    assert set(world.states().values()) >= {"proposed"}
+
+
+def test_other_sites_branches_are_not_this_ones(open_world: World) -> None:
+    world = open_world
+    tip = world.tip(BRANCH)
+    for name in ("sites/hospital/ward-2", "sites/hospital/war"):
+        git(world.url, "update-ref", f"refs/heads/{name}", tip)
+    git(world.url, "update-ref", "-d", f"refs/heads/{BRANCH}")
+    assert set(world.states().values()) == {"due"}
 
 
 def test_a_branch_that_is_merged_or_absent_proposes_nothing(open_world: World) -> None:
     world = open_world
     place = world.hospital
     place.fetch()
-    assert len(proposed_paths(place.repository, BRANCH)) == 2
-    assert proposed_paths(place.repository, "sites/nobody/here") == frozenset()
+    assert len(proposed_paths(place.repository, "hospital/ward")) == 2
+    assert proposed_paths(place.repository, "nobody/here") == frozenset()
     world.accept(BRANCH)
     place.fetch()
-    assert proposed_paths(place.repository, BRANCH) == frozenset()
+    assert proposed_paths(place.repository, "hospital/ward") == frozenset()
 
 
 def test_two_at_once_publish_once(world: World) -> None:

@@ -126,11 +126,17 @@ def test_nothing_can_be_proposed_to_what_is_no_registry(world: World, tmp_path: 
 @pytest.mark.parametrize(
     "branch",
     ["main", "proposals/x", "proposals/a/b/c", "proposals/A/b", "sites/x", "approvals/a/b", "x/y/z",
-     "proposals/../main", "proposals//x", "proposals/con/x"],
+     "proposals/../main", "proposals//x", "proposals/con/x", "proposals/a/b.2", "sites/a/b.1",
+     "sites/a/b.02", "sites/a/b.x", "sites/a.2/b", "sites/a/.2", "approvals/x.2"],
 )  # fmt: skip
 def test_only_some_branches_are_proposals(world: World, branch: str) -> None:
     with pytest.raises(UsageError, match="not the branch of a proposal"):
         world.propose(branch)
+
+
+def test_a_site_may_have_further_branches() -> None:
+    for branch in ("sites/a/b", "sites/a/b.2", "sites/a/b.10"):
+        assert proposals.check_branch(branch) == branch
 
 
 def test_a_branch_is_made_from_any_words() -> None:
