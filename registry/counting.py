@@ -12,7 +12,7 @@ from . import rules
 from .ledger import Holder, Ledger
 from .paths import Place
 from .snapshot import Library
-from .statements import Bundle, Statement, read_bundle
+from .statements import Bundle, Checked, Statement
 
 Verified = dict[tuple[str, str], Statement | SignatureError]
 
@@ -41,7 +41,7 @@ class Counting:
         SignatureError says why the statement does not count.
         """
         ledger = self._ledger
-        bundle = read_bundle(self._library.data(oid))
+        bundle = self._library.bundle(oid)
         key = bundle.fingerprint
         found = ledger.holder(key) if holders is None else holders.get(key)
         holder = _check_holder(place, found, key)
@@ -64,7 +64,7 @@ class Counting:
         )
         return statement.digest, signature
 
-    def _verify(self, oid: str, bundle: Bundle, holder: Holder) -> Statement:
+    def _verify(self, oid: str, bundle: Bundle | Checked, holder: Holder) -> Statement:
         """The statement in a blob, if this key signed it: checked once for every walk."""
         found = self.verified.get((oid, bundle.fingerprint))
         if found is None:

@@ -19,10 +19,12 @@ decides what stalls; and where there is such a key, once more with it, which dec
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from ..schemas.errors import RegistryError, SignatureError
 from . import rules
+from .ahead import portions
 from .arrivals import Arrivals, read_arrivals, stall
 from .authors import Authors
 from .counting import Counting, Verified
@@ -119,8 +121,8 @@ class History:
             known = ledger.files.get(result_signature_path(path))
             oid = arrivals.signatures[path][1] if path in arrivals.signatures else ""
             oid = oid or (known.oid if known else "")
-            data = self.library.data(oid) if oid else None
-            ledger.results[path] = judge_result(ledger, item, data, arrivals.index)
+            bundle = partial(self.library.bundle, oid) if oid else None
+            ledger.results[path] = judge_result(ledger, item, bundle, arrivals.index)
             ledger.count("results")
 
     def _withdraw(self, arrivals: Arrivals) -> None:
@@ -502,9 +504,9 @@ class _Way:
             ledger=ledger,
             handed=self.handed,
         )
-        for some in _portions(self.repository.changed(steps, only=self.only)):
+        changed = self.repository.changed(steps, only=self.only)
+        for some in portions(self.library, ((one, _blobs(one)) for one in _portions(changed))):
             history.use_chain(some)
-            self.library.prepare(_blobs(some))
             for step in some:
                 history.take(step)
             if index is not None:
@@ -529,15 +531,10 @@ def _portions(steps: Iterable["Step"]) -> Iterator[list["Step"]]:
         yield some
 
 
-def _blobs(steps: Iterable["Step"]) -> Iterator[str]:
-    return (
-        change.oid
+def _blobs(steps: Iterable["Step"]) -> list[tuple[str, str]]:
+    return [
+        (change.path, change.oid)
         for step in steps
         for change in step.changes
-        if change.mode == REGULAR and change.status in "AM" and _is_read(change.path)
-    )
-
-
-def _is_read(path: str) -> bool:
-    place = classify(path)
-    return place.governed and place.kind != "handover"
+        if change.mode == REGULAR and change.status in "AM" and classify(change.path).governed
+    ]

@@ -118,10 +118,9 @@ class Index:
             row = self._database.execute(query, (oid,)).fetchone()
         return (row[0], json.loads(row[1])) if row else None
 
-    def keep(self, oid: str, document: "Document") -> None:
-        """Remember a document that was checked."""
-        value = _ENCODER.encode(document.parsed.value)
-        self._documents[oid] = (type(document.manifest).__name__, value)
+    def keep(self, oid: str, kind: str, value: str) -> None:
+        """Remember a document that was checked: its kind's name, its plain value as text."""
+        self._documents[oid] = (kind, value)
 
     # -------------------------------------------------------------------------------- ledgers
 
@@ -246,6 +245,11 @@ class Index:
     def _put(self, key: str, value: str) -> None:
         query = "INSERT OR REPLACE INTO meta (key, value) VALUES (?, ?)"
         self._database.execute(query, (key, value))
+
+
+def plain_text(document: "Document") -> str:
+    """A document's plain value as an index keeps it."""
+    return _ENCODER.encode(document.parsed.value)
 
 
 def _table(walk: str, shelf: str) -> str:

@@ -5,21 +5,26 @@ approved at the first parent of the commit that added it; if its signature came 
 at which both are there. So these functions are asked before that commit is taken into the ledger.
 """
 
+from collections.abc import Callable
+
 from ..schemas import digests
 from ..schemas import manifests as kinds
 from ..schemas.errors import SignatureError
 from .ledger import Holder, Ledger, ResultAnswer, ResultState
 from .paths import Place, association_path, dataset_path
 from .snapshot import Item
-from .statements import read_bundle
+from .statements import Bundle, Checked
 
 
 def judge_result(
-    ledger: Ledger, item: Item[kinds.Result], bundle: bytes | None, index: int
+    ledger: Ledger,
+    item: Item[kinds.Result],
+    bundle: Callable[[], Bundle | Checked] | None,
+    index: int,
 ) -> ResultState:
     """Whether a result that is there with its signature from the chain's commit `index` on counts.
 
-    The ledger is that of the commit before.
+    `bundle` reads the signature, if there is one. The ledger is that of the commit before.
     """
     problems = _content_problems(ledger, item, index)
     signed_by = key = ""
@@ -27,7 +32,7 @@ def judge_result(
         problems.append("its site has not signed it: the file .sigstore.json beside it is missing")
     else:
         try:
-            holder, key = check_result_signature(ledger, item, bundle, index)
+            holder, key = check_result_signature(ledger, item, bundle(), index)
             signed_by = holder.by
         except SignatureError as error:
             problems.append(str(error).rstrip("."))
@@ -44,10 +49,9 @@ def _approvals(ledger: Ledger, item: Item[kinds.Result]) -> tuple[tuple[str, str
 
 
 def check_result_signature(
-    ledger: Ledger, item: Item[kinds.Result], data: bytes, index: int
+    ledger: Ledger, item: Item[kinds.Result], bundle: Bundle | Checked, index: int
 ) -> tuple[Holder, str]:
     """The site that signed these bytes, and its key; a SignatureError that says why it is none."""
-    bundle = read_bundle(data)
     owner = item.place.dataset.partition("/")[0]
     holder = ledger.holder(bundle.fingerprint)
     if holder is None or holder.role != "site" or holder.owner != owner:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from ..schemas.documents import Document
     from .git import Repository
     from .index import Index
+    from .statements import Bundle, Checked
 
 REGULAR = "100644"
 ROOM = 64 << 20
@@ -152,6 +153,39 @@ class Library:
         self._blobs: dict[str, bytes] = {}
         self._held = 0
         self._documents: dict[str, Document | InvalidDocumentError] = {}
+        self._checked: dict[str, Checked] = {}
+
+    def read(self, blobs: Iterable[tuple[str, str]]) -> list[tuple[str, str, bytes]]:
+        """Blobs given by path and id, as many as half the room takes; they are not kept yet."""
+        paths = {oid: path for path, oid in blobs}
+        found, held = [], 0
+        for oid, data in self._repository.blobs(paths, cap=MANIFEST_LIMIT):
+            found.append((paths[oid], oid, data))
+            held += len(data)
+            if held > ROOM // 2:
+                break
+        return found
+
+    def take(
+        self,
+        blobs: Iterable[tuple[str, str, bytes]],
+        documents: Iterable[tuple[str, str, str]],
+        statements: Iterable[tuple[str, "Checked"]],
+    ) -> None:
+        """Keep blobs that were read, and what another process of ours made of them (`ahead.py`)."""
+        for _, oid, data in blobs:
+            self._blobs[oid] = data
+            self._held += len(data)
+        self._checked.update(statements)
+        if self._index is not None:
+            for oid, kind, value in documents:
+                self._index.keep(oid, kind, value)
+
+    def bundle(self, oid: str) -> "Bundle | Checked":
+        """The bundle in a blob; a SignatureError if it is none."""
+        from .statements import read_bundle
+
+        return self._checked.get(oid) or read_bundle(self.data(oid))
 
     def prepare(self, oids: Iterable[str]) -> None:
         """Read these blobs in one go, as many as memory has room for; the others as they come."""
@@ -201,16 +235,18 @@ class Library:
 
     def _document(self, place: Place, oid: str) -> "Document | InvalidDocumentError":
         if self._index is None:
-            return _load(place.path, self.data(oid))
+            return load_at(place.path, self.data(oid))
         from ..schemas import documents
 
         known = self._index.document(oid)
         data = self.data(oid)
         if known is not None and len(data) <= place.limit:
             return documents.remembered_document(data, *known, file=place.path)
-        document = _load(place.path, data)
+        document = load_at(place.path, data)
         if not isinstance(document, InvalidDocumentError):
-            self._index.keep(oid, document)
+            from .index import plain_text
+
+            self._index.keep(oid, type(document.manifest).__name__, plain_text(document))
         return document
 
 
@@ -220,7 +256,7 @@ def read_item(path: str, data: bytes) -> Item[Any]:
     wrong = file_problem(place, REGULAR)
     if wrong:
         raise InvalidDocumentError([wrong])
-    document = _load(path, data)
+    document = load_at(path, data)
     if isinstance(document, InvalidDocumentError):
         raise document
     return _placed(place, document)
@@ -233,7 +269,7 @@ def _placed(place: Place, document: "Document") -> Item[Any]:
     return Item(place, document.manifest, document.digest, document.data)
 
 
-def _load(path: str, data: bytes) -> "Document | InvalidDocumentError":
+def load_at(path: str, data: bytes) -> "Document | InvalidDocumentError":
     from ..schemas import documents
 
     limit = classify(path).limit

@@ -14,7 +14,7 @@ key and which role, at which commit) is a question for the rules, not for this m
 import base64
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Literal
 
 from ..schemas.digests import canonical_json, digest
@@ -79,6 +79,11 @@ class Statement:
     reason: str | None = None
     run_key: str | None = None
 
+    @property
+    def fields(self) -> tuple[str | None, ...]:
+        """All of it as plain values, in the order in which they make one."""
+        return tuple(getattr(self, field.name) for field in fields(self))
+
     def check_subject(self, name: str, file_digest: str) -> None:
         """Raise a SignatureError unless the statement is about this file name and these bytes."""
         if self.subject != name:
@@ -102,11 +107,32 @@ class Bundle:
         """The statement, if this key signed it; a SignatureError that says why not."""
         named = fingerprint(public_key)
         if named != self.fingerprint:
-            raise SignatureError(
-                f"The bundle names the key {self.fingerprint} as its signer's, not {named}."
-            )
+            raise _other_key(self.fingerprint, named)
         check_signature(public_key, self.signature, pae(self.payload))
         return _read_statement(self.payload, self.fingerprint)
+
+
+@dataclass(frozen=True)
+class Checked:
+    """A bundle whose signature was checked already, by the key that it names."""
+
+    statement: Statement
+
+    @property
+    def fingerprint(self) -> str:
+        """The key's."""
+        return self.statement.fingerprint
+
+    def verify(self, public_key: str) -> Statement:
+        """The statement, if it is this key that has signed it."""
+        named = fingerprint(public_key)
+        if named != self.fingerprint:
+            raise _other_key(self.fingerprint, named)
+        return self.statement
+
+
+def _other_key(said: str, named: str) -> SignatureError:
+    return SignatureError(f"The bundle names the key {said} as its signer's, not {named}.")
 
 
 def pae(payload: bytes, payload_type: str = PAYLOAD_TYPE) -> bytes:

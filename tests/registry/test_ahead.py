@@ -1,0 +1,118 @@
+"""Reading ahead by a second process spares work and changes nothing."""
+
+import io
+import marshal
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from medperf.registry import ahead, history
+from medperf.registry.index import Index
+from medperf.registry.statements import Checked, Statement
+from medperf.registry.view import open_view
+from medperf.schemas.errors import SignatureError
+from tests.registry.test_index import Actor, everything_of
+from tests.registry.world import World, everything, signer
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    world = everything(World(tmp_path_factory.mktemp("usual")))
+    actor = Actor(world, 1)
+    for _ in range(6):
+        actor.join()
+        actor.add_model()
+        actor.result()
+        actor.nonsense()
+        actor.late_signature()
+    yield world
+    world.close()
+
+
+@pytest.fixture(autouse=True)
+def small_portions(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ahead, "LEAST", 1)
+    monkeypatch.setattr(history, "_PORTION", 8)
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+
+
+def check_same(world: World, index: Path) -> None:
+    tip = world.tip or ""
+    alone = everything_of(open_view(world.repository, tip).ledger)
+    with Index(index) as opened:
+        found = everything_of(open_view(world.repository, tip, index=opened).ledger)
+    for name, value in alone.items():
+        assert found[name] == value, name
+
+
+def test_what_was_read_ahead_is_judged_as_what_was_not(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    documents: list[str] = []
+    statements: list[Checked] = []
+    take = ahead._Reader.take
+
+    def noted(self: ahead._Reader) -> ahead._Found:
+        found = take(self)
+        documents.extend(kind for _, kind, _ in found[0])
+        statements.extend(one for _, one in found[1])
+        return found
+
+    monkeypatch.setattr(ahead._Reader, "take", noted)
+    check_same(world, tmp_path / "index.sqlite")
+    assert {"Owner", "Cube", "Association", "Result"} <= set(documents)
+    assert {one.statement.kind for one in statements} == {"approval", "result"}
+
+
+def test_without_the_process_it_goes_on_alone(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    send = ahead._Reader.send
+    sent = []
+
+    def killing(self: ahead._Reader, blobs: list[ahead.Blob]) -> None:
+        send(self, blobs)
+        sent.append(len(blobs))
+        if len(sent) == 2 and self._process is not None:
+            self._process.kill()
+
+    monkeypatch.setattr(ahead._Reader, "send", killing)
+    check_same(world, tmp_path / "index.sqlite")
+    assert len(sent) > 3
+
+
+def test_the_process_ends_with_its_input() -> None:
+    reader = ahead._Reader()
+    process = reader._process
+    assert process is not None
+    assert process.stdin is not None
+    process.stdin.close()
+    assert process.wait(timeout=20) == 0
+    reader.close()
+
+
+def test_what_is_no_document_and_whose_key_is_unknown_is_left_to_the_other(world: World) -> None:
+    tip = world.tip or ""
+    files = {
+        path: world.repository.blob(one.oid) for path, one in world.repository.tree(tip).items()
+    }
+    blobs = [(path, path, data) for path, data in files.items() if path.startswith("results/")]
+    blobs.append(("cubes/modeler/odd.yaml", "odd", b"kind: Nothing\n"))
+    asked, answers = io.BytesIO(), io.BytesIO()
+    marshal.dump(blobs, asked)
+    asked.seek(0)
+    ahead.serve(asked, answers)
+    answers.seek(0)
+    documents, statements = marshal.load(answers)  # noqa: S302 - written just now
+    assert {kind for _, kind, _ in documents} == {"Result"}
+    assert statements == []  # no owner's file was among them
+
+
+def test_a_checked_signature_is_that_of_its_key_only() -> None:
+    by = signer("hospital/ward")
+    made = Statement("result", "hospital/ward", "id", "x.yaml", "sha256:0", by.fingerprint)
+    assert Checked(made).verify(by.public_key) is made
+    with pytest.raises(SignatureError, match="names the key"):
+        Checked(made).verify(signer("hospital/bob").public_key)
