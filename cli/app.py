@@ -9,6 +9,7 @@ import errno
 import importlib
 import io
 import sys
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import click
@@ -123,7 +124,8 @@ def run(arguments: list[str]) -> int:
     from ..schemas.errors import MedperfError
 
     try:
-        answer: Any = cli.main(args=arguments, prog_name="medperf", standalone_mode=False)
+        with _watched():
+            answer: Any = cli.main(args=arguments, prog_name="medperf", standalone_mode=False)
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.format_message(), err=True)
         return 2
@@ -143,6 +145,17 @@ def run(arguments: list[str]) -> int:
             return _expected(f"{error.strerror}{where}. {MACHINE[error.errno]}", 1)
         return _bug(error, arguments)
     return answer if isinstance(answer, int) else 0
+
+
+def _watched() -> AbstractContextManager[None]:
+    """Long work shows how far it is, where there is a terminal to show it on."""
+    if not sys.stderr.isatty():
+        return nullcontext()
+    from ..schemas.progress import listening
+    from .progress import foot
+
+    line = foot()
+    return nullcontext() if line is None else listening(line)
 
 
 def _show(error: click.ClickException) -> None:

@@ -19,6 +19,7 @@ from typing import Any
 import click
 
 from ..schemas.errors import UsageError
+from .progress import wipe
 from .tables import GAP, fit, pad, widths_of
 
 _BAD = frozenset(("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"))
@@ -79,17 +80,20 @@ def plain(value: Any) -> Any:
 
 def print_json(value: Any) -> None:
     """The answer for programs."""
+    wipe()
     utf8 = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
     click.echo(json.dumps(plain(value), indent=2, ensure_ascii=not utf8))
 
 
 def print_text(text: str, *, err: bool = False) -> None:
     """The answer for people, one or more lines; with `err` what is shown before a question."""
+    wipe()
     click.echo(clean(text, lines=True), err=err)
 
 
 def say(text: str) -> None:
     """Progress and remarks, on standard error."""
+    wipe()
     click.echo(clean(text, lines=True), err=True)
 
 

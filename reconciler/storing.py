@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from ..schemas import progress
 from ..schemas.errors import DataError, UsageError
 from .lock import locked
 from .observe import look
@@ -157,7 +158,14 @@ def _copy(source: Path, target: Path) -> None:
     beside = target.with_name(f".{target.name}.{os.getpid()}.moving")
     shutil.rmtree(beside, ignore_errors=True)
     try:
-        shutil.copytree(source, beside, symlinks=True)
+        with progress.work("Copying the storage", size_of(source)) as work:
+
+            def copy(one: str, other: str) -> object:
+                done = shutil.copy2(one, other, follow_symlinks=False)
+                work.advance(Path(one).lstat().st_size)
+                return done
+
+            shutil.copytree(source, beside, symlinks=True, copy_function=copy)
         if size_of(beside) < size_of(source):
             raise DataError(f"The copy at {target} is not whole: nothing was moved.")
         beside.rename(target)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self, TypeVar
 
 from ..schemas.errors import ConflictError, RegistryError
+from ..schemas.progress import is_watched
 from .git_objects import FILE_MODE, Entry, GitObject, check_oid, write_objects
 from .git_process import (
     DamagedCloneError,
@@ -161,7 +162,8 @@ class Repository(Reading):
         for refspec in refspecs:
             if not _REFSPEC.match(refspec) or ".." in refspec:
                 raise RegistryError(f"{refspec!r} is not a refspec of full names.")
-        arguments = ["fetch", "--quiet", "--no-tags", "--no-recurse-submodules", "--refmap="]
+        arguments = ["fetch", "--no-tags", "--no-recurse-submodules", "--refmap="]
+        arguments += ["--quiet"] + (["--progress"] if is_watched() else [])
         arguments += ["--no-write-fetch-head"] + (["--prune"] if prune else [])
         self._network("fetch", url, *arguments, "--", remote_address(url), *refspecs)
 
@@ -247,7 +249,10 @@ class Repository(Reading):
         raise ConflictError(f"{ref} was not written in {tries} tries. At the last: {last}")
 
     def _network(self, action: str, url: str, *arguments: str) -> str:
-        done = self._runner.run(*arguments, network=True, expect=range(256))
+        if "--progress" in arguments:
+            done = self._runner.watched(*arguments, what="Fetching the registry")
+        else:
+            done = self._runner.run(*arguments, network=True, expect=range(256))
         if done.status:
             if is_damage(done.err, self.folder):
                 raise DamagedCloneError(self.folder)

@@ -9,6 +9,7 @@ when a remote is reached: credentials, proxies, ssh, and which folders are safe.
 import os
 import re
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from ..schemas.errors import ConflictError, RegistryError
+from ..schemas.progress import Work, work
 
 if TYPE_CHECKING:
     from git.cmd import Git
@@ -40,6 +42,7 @@ OPTIONS = (
 PROTOCOLS = "https:ssh:file"
 PIPE = 1 << 15  # what every system's pipes hold
 _PIECE = 1 << 18
+_KEPT = 1 << 16  # of what Git says, the end
 _REACHING = re.compile(r"(credential|http|ssh)\.|safe\.directory\Z|core\.sshcommand\Z")
 _SSH = "ssh -o BatchMode=yes -o ConnectTimeout=30 -o ServerAliveInterval=15"
 _SCP = re.compile(r"(?:[A-Za-z0-9._-]+@)?[A-Za-z0-9][A-Za-z0-9.-]*:(?!/)[^:]")
@@ -74,6 +77,20 @@ class DamagedCloneError(RegistryError):
             f"This machine's own clone {path} is damaged. Move that folder away: the next command "
             "fetches it anew, and nothing else is kept there."
         )
+
+
+_COUNTED = re.compile(rb"(?:remote: )?([A-Z][A-Za-z ]+):\s+\d+% \((\d+)/(\d+)\)")
+
+
+def _tell(doing: Work, what: str, line: bytes) -> None:
+    found = _COUNTED.search(line)
+    if found is not None:
+        name = found[1].decode().lower()
+        if doing.what != f"{what}, {name}":
+            doing.what, doing.start = f"{what}, {name}", 0
+            doing.began = time.monotonic()
+        doing.total = int(found[3])
+        doing.reach(int(found[2]))
 
 
 class MissingRefError(RegistryError):
@@ -115,6 +132,26 @@ class Runner:
         if done.status not in expect:
             raise RegistryError(f"git {arguments[0]} failed in {self.folder}: {_said(done.err)}")
         return done
+
+    def watched(self, *arguments: str, what: str) -> Done:
+        """The ended command, which reaches a remote; Git's own progress is told as it comes."""
+        process = self.start(*arguments, network=True)
+        said = b""
+        try:
+            process.stdin.close()
+            with work(what, unit="objects") as doing:
+                while piece := process.stderr.read1(4096):
+                    # its last line stands after a carriage return, with neither before the next
+                    said = (said + piece)[-_KEPT:]
+                    for line in re.split(rb"[\r\n]", piece):
+                        _tell(doing, what, line)
+            out = process.stdout.read()
+            process.proc.wait()
+            status = process.proc.returncode
+        finally:
+            process._terminate()
+        lines = [line for line in re.split(rb"[\r\n]", said) if not _COUNTED.search(line)]
+        return Done(status, out, b"\n".join(lines).decode(errors="replace").strip())
 
     def text(self, *arguments: str, expect: Sequence[int] = (0,)) -> str:
         """What the command wrote, without the newline at its end."""

@@ -23,6 +23,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from ..schemas.errors import RegistryError, SignatureError
+from ..schemas.progress import work
 from . import rules
 from .ahead import portions
 from .arrivals import Arrivals, read_arrivals, stall
@@ -505,13 +506,16 @@ class _Way:
             handed=self.handed,
         )
         changed = self.repository.changed(steps, only=self.only)
-        for some in portions(self.library, ((one, _blobs(one)) for one in _portions(changed))):
-            history.use_chain(some)
-            for step in some:
-                history.take(step)
-            if index is not None:
-                index.relieve(history.ledger)
-            self.library.forget()
+        asked = ((some, _blobs(some)) for some in _portions(changed))
+        with work("Judging the registry's history", len(steps), "commits") as judging:
+            for some in portions(self.library, asked):
+                history.use_chain(some)
+                for step in some:
+                    history.take(step)
+                    judging.advance()
+                if index is not None:
+                    index.relieve(history.ledger)
+                self.library.forget()
         return history
 
 

@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, NoReturn
 
+from ..schemas import progress
 from ..schemas.errors import AssetError, DataError
 from . import content
 from .tar_headers import BoundedTarInfo, HeaderError
@@ -119,9 +120,13 @@ def unpack(
         with archive.open("rb") as raw, _plain(raw) as stream:
             bounded: Any = _Bounded(stream, packed, limits, what)
             # "r|": strictly forwards, so that no header can send us back or far ahead
-            with tarfile.open(
-                fileobj=bounded, mode="r|", tarinfo=BoundedTarInfo, errors="strict"
-            ) as tar:
+            with (
+                tarfile.open(
+                    fileobj=bounded, mode="r|", tarinfo=BoundedTarInfo, errors="strict"
+                ) as tar,
+                progress.work(f"Unpacking {_inner(what)}", packed) as work,
+            ):
+                bounded.reading = lambda: work.reach(raw.tell())
                 _unpack_members(tar, into, limits, what)
     except HeaderError as error:
         raise AssetError(f"{what} was refused: {error}.") from error
@@ -134,11 +139,15 @@ def unpack(
 def _translate(error: OSError, what: str) -> NoReturn:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         raise AssetError(
-            f"The disk is full: {what[0].lower()}{what[1:]} cannot be unpacked. Make room and try "
-            "again.",
+            f"The disk is full: {_inner(what)} cannot be unpacked. Make room and try again.",
             transient=True,
         ) from error
     raise AssetError(f"{what} cannot be unpacked: {error.strerror or error}.") from error
+
+
+def _inner(what: str) -> str:
+    """`what` as it stands inside a sentence."""
+    return what[0].lower() + what[1:]
 
 
 def _plain(raw: IO[bytes]) -> contextlib.AbstractContextManager[Any]:
@@ -155,6 +164,7 @@ class _Bounded:
     def __init__(self, stream: Any, packed: int, limits: ArchiveLimits, what: str) -> None:
         self.read_from: Callable[[int], bytes] = stream.read
         self.given = 0
+        self.reading: Callable[[], None] = lambda: None  # told of each reading
         overhead = limits.entries * 2048 + (1 << 20)
         self.limit = min(
             limits.size + overhead, max(limits.ratio_free, packed * limits.ratio) + overhead
@@ -164,6 +174,7 @@ class _Bounded:
     def read(self, size: int) -> bytes:
         data = self.read_from(size)
         self.given += len(data)
+        self.reading()
         if self.given > self.limit:
             raise AssetError(f"{self.what} unpacks to far too many bytes: it was refused.")
         return data

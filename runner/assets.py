@@ -111,6 +111,7 @@ class Assets:
             try:
                 with os.fdopen(handle, "wb") as file:
                     sink = Sink(file, PIN_LIMIT, url, progress, stop)
+                    sink.total = None
                     if url.startswith("file:"):
                         _copy(self._allowed(url), sink)
                     else:

@@ -13,12 +13,14 @@ import os
 import stat
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
 from ..schemas.digests import content_lines
 from ..schemas.errors import DataError
+from ..schemas.progress import Work, is_watched, work
 
 PREPARED = ("data", "labels")
 DEPTH_LIMIT = 64
@@ -57,7 +59,9 @@ def tree_content(folder: Path, roots: Sequence[str] = ("",)) -> Content:
     """The content of `folder`, or of these parts of it; paths are relative to `folder`."""
     entries: list[Entry] = []
     base = str(folder)
-    with ThreadPoolExecutor(2) as pool:  # sha256 lets go of the GIL; two keep a disk busy
+    total = _bytes_below(folder, roots) if is_watched() else None
+    # sha256 lets go of the GIL; two threads keep a disk busy
+    with work("Hashing every file", total) as hashing, ThreadPoolExecutor(2) as pool:
         paths = (path for root in roots for path in _walk(base, root, 0))
         while batch := list(islice(paths, _BATCH)):
             large: list[str] = []
@@ -67,7 +71,8 @@ def tree_content(folder: Path, roots: Sequence[str] = ("",)) -> Content:
                     large.append(path)
                 else:
                     entries.append(small)
-            entries.extend(pool.map(lambda path: _entry(folder, path), large))
+                    hashing.advance(small[1])
+            entries.extend(pool.map(lambda path: _entry(folder, path, hashing), large))
     lines = content_lines(entries)
     size = sum(size for _, size, _ in entries)
     return Content(hashlib.sha256(lines).digest(), lines, len(entries), size)
@@ -122,7 +127,18 @@ def _small(folder: str, path: str) -> Entry | None:
     return hashlib.sha256(data).hexdigest(), len(data), path
 
 
-def _entry(folder: Path, path: str) -> Entry:
+def _bytes_below(folder: Path, roots: Sequence[str]) -> int:
+    """How much there is to hash, for people who wait."""
+    walks = (os.walk(folder / root) for root in roots)
+    files = (Path(below, name) for walk in walks for below, _, names in walk for name in names)
+    total = 0
+    for file in files:
+        with suppress(OSError):  # who reads it says what is wrong
+            total += file.lstat().st_size
+    return total
+
+
+def _entry(folder: Path, path: str, hashing: Work) -> Entry:
     sha, size = hashlib.sha256(), 0
     buffer = memoryview(bytearray(_PIECE))
     try:
@@ -130,6 +146,7 @@ def _entry(folder: Path, path: str) -> Entry:
             while count := file.readinto(buffer):
                 sha.update(buffer[:count])
                 size += count
+                hashing.advance(count)
     except OSError as error:
         raise DataError(f"{path!r} cannot be read: {error.strerror}.") from error
     return sha.hexdigest(), size, path

@@ -14,7 +14,9 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO
+from urllib.parse import unquote
 
+from ..schemas import progress
 from ..schemas.errors import AssetError
 from .download import Reply
 
@@ -37,6 +39,7 @@ class Sink:
     ) -> None:
         self.file = file
         self.limit = limit
+        self.total: int | None = limit  # for people: None where only a bound is known
         self.url = url
         self.progress = progress
         self.stop = stop
@@ -59,6 +62,12 @@ class Sink:
 
     def take(self, pieces: Iterator[bytes]) -> None:
         """Write all pieces; AssetError as soon as there are more bytes than there may be."""
+        name = unquote(self.url.partition("?")[0].rstrip("/").rpartition("/")[2]) or self.url
+        with progress.work(f"Fetching {name}", self.total, start=self.done) as work:
+            self._take(pieces, work)
+        self.file.flush()
+
+    def _take(self, pieces: Iterator[bytes], work: progress.Work) -> None:
         for piece in pieces:
             if self.stop is not None and self.stop.is_set():
                 raise AssetError(f"{self.url}: the download was interrupted.", transient=True)
@@ -71,9 +80,9 @@ class Sink:
             self.file.write(piece)
             self.sha.update(piece)
             self.done += len(piece)
+            work.advance(len(piece))
             if self.progress is not None:
                 self.progress(self.done, self.limit)
-        self.file.flush()
 
 
 def validator(partial: Path) -> Path:

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, cast
 
+from ..schemas import progress
 from ..schemas.errors import DataError, UsageError
 from .content import open_plain
 
@@ -56,7 +57,11 @@ def _packed(sink: IO[bytes], *, compress: bool) -> Iterator[IO[bytes]]:
 def _fill(files: Mapping[str, Path | bytes], stream: IO[bytes]) -> None:
     import io
 
-    with tarfile.open(fileobj=stream, mode="w", format=tarfile.PAX_FORMAT) as tar:
+    total = sum(map(_size, files.values()))
+    with (
+        progress.work("Packing", total) as work,
+        tarfile.open(fileobj=stream, mode="w", format=tarfile.PAX_FORMAT) as tar,
+    ):
         for name, content in sorted(files.items()):
             entry = tarfile.TarInfo(name)
             entry.mode = 0o644
@@ -66,7 +71,29 @@ def _fill(files: Mapping[str, Path | bytes], stream: IO[bytes]) -> None:
             with source:
                 entry.size = source.seek(0, os.SEEK_END)
                 source.seek(0)
-                tar.addfile(entry, source)
+                tar.addfile(entry, cast("IO[bytes]", _Counted(source, work)))
+
+
+def _size(content: Path | bytes) -> int:
+    if isinstance(content, bytes):
+        return len(content)
+    try:
+        return content.lstat().st_size
+    except OSError:  # opening it says what is wrong
+        return 0
+
+
+class _Counted:
+    """A file whose bytes are counted as they are read."""
+
+    def __init__(self, source: IO[bytes], work: progress.Work) -> None:
+        self._source = source
+        self._work = work
+
+    def read(self, size: int = -1) -> bytes:
+        data = self._source.read(size)
+        self._work.advance(len(data))
+        return data
 
 
 def _opened(path: Path) -> IO[bytes]:

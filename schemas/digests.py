@@ -7,10 +7,14 @@ in Git, never of a re-dump. Golden values for everything here are in tests/vecto
 import hashlib
 import hmac
 import json
+import os
 import re
 from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
+from typing import IO
+
+from .progress import is_watched, work
 
 DIGEST_PATTERN = r"^sha256:[0-9a-f]{64}$"
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}\Z")
@@ -30,7 +34,18 @@ def digest(data: bytes) -> str:
 def file_digest(path: Path) -> str:
     """The digest of a file's bytes, read in bounded pieces."""
     with path.open("rb") as file:
+        if is_watched():
+            return "sha256:" + _watched_digest(file)
         return "sha256:" + hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _watched_digest(file: IO[bytes]) -> str:
+    sha = hashlib.sha256()
+    with work("Checking a file", os.fstat(file.fileno()).st_size) as checking:
+        while piece := file.read(1 << 20):
+            sha.update(piece)
+            checking.advance(len(piece))
+    return sha.hexdigest()
 
 
 def canonical_json(value: object) -> bytes:

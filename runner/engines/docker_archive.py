@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from ...schemas import progress
 from ...schemas.errors import EngineError
 from ..tar_headers import BoundedTarInfo
 
@@ -67,7 +68,7 @@ def look(path: Path) -> ArchivedImage:
 
 def without_names(path: Path) -> Iterator[bytes]:
     """The archive again as an uncompressed tar, without any name that a daemon would set."""
-    with _opened(path) as tar:
+    with progress.work("Loading the image", _unpacked_size(path)) as work, _opened(path) as tar:
         for member in _members(tar):
             if member.name == "repositories":
                 continue
@@ -77,8 +78,18 @@ def without_names(path: Path) -> Iterator[bytes]:
                 continue
             yield member.tobuf(tarfile.PAX_FORMAT)
             if member.isreg():
-                yield from _content(tar, member)
+                for piece in _content(tar, member):
+                    work.advance(len(piece))
+                    yield piece
     yield b"\0" * (2 * _BLOCK)
+
+
+def _unpacked_size(path: Path) -> int | None:
+    """The size of an archive that is not packed; what a packed one unpacks to nobody knows."""
+    with path.open("rb") as file:
+        file.seek(257)
+        plain = file.read(5) == b"ustar"
+    return path.stat().st_size if plain else None
 
 
 def _nameless(name: str, data: bytes) -> bytes:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...schemas.errors import EngineError
+from ...schemas.progress import work
 from . import docker_archive
 from .protocol import ImageSource, LocalImage, Progress
 
@@ -45,7 +46,8 @@ def _from_repository(
         if progress is not None:
             progress(f"pulling {reference}")
         try:
-            client.images.pull(reference, platform=source.platform)
+            with work(f"Docker: pulling {reference}"):
+                client.images.pull(reference, platform=source.platform)
         except docker.errors.NotFound as error:
             raise EngineError(
                 f"{reference} is not in its registry: ask the cube's owner, or take an archive."

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ...schemas import progress
 from ...schemas.errors import EngineError
 from . import docker_archive
 from .outputs import remove_tree
@@ -164,13 +165,14 @@ class Maker:
         scratch = self.store / f".scratch.{os.getpid()}"
         scratch.mkdir(mode=0o700, exist_ok=True)
         try:
-            done = subprocess.run(  # noqa: S603
-                [self.program, "--silent", *words],
-                env=build_environment(scratch),
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                check=False,
-            )
+            with progress.work(f"Apptainer: {doing}"):
+                done = subprocess.run(  # noqa: S603
+                    [self.program, "--silent", *words],
+                    env=build_environment(scratch),
+                    stdin=subprocess.DEVNULL,
+                    capture_output=True,
+                    check=False,
+                )
         finally:
             remove_tree(scratch)
         if done.returncode != 0:
