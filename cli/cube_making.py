@@ -137,6 +137,11 @@ def package(cube: Path, output: Path, role: "Role | None", sif: Path | None, as_
 )
 @click.option("--sandbox-command", default="", metavar="CMD", help="Default: python3 main.py.")
 @click.option(
+    "--scratch-root",
+    is_flag=True,
+    help="Let a cube that is a file write anywhere, into a layer that is thrown away.",
+)
+@click.option(
     "--engine",
     type=click.Choice(["docker", "singularity", "sandbox"]),
     help="Where there is no profile; default: the first that works.",
@@ -150,6 +155,7 @@ def run_test(
     inputs: tuple[str, ...],
     output: Path,
     sandbox_command: str,
+    scratch_root: bool,
     engine: str | None,
     as_json: bool,
 ) -> None:
@@ -172,7 +178,8 @@ def run_test(
             raise click.UsageError(f"--input {one}: write KEY=PATH, as in data_path=raw.")
         given[key] = Path(path)
     with anywhere(ctx, engine) as place:
-        part = Shelf(place, place.view).part(cube, None, tuple(shlex.split(sandbox_command)))
+        words = tuple(shlex.split(sandbox_command))
+        part = Shelf(place, place.view).part(cube, None, words, scratch_root=scratch_root)
         try:
             report = run_one_task(place, part, task, given, output.absolute(), say=say)
         except TaskError as error:

@@ -35,9 +35,15 @@ for _one in (pack_demo, check, export, import_):
 @click.option(
     "--labels_path", required=True, type=click.Path(path_type=Path), help="The raw labels."
 )
+@click.option(
+    "--metadata_path",
+    type=click.Path(path_type=Path),
+    help="Metadata of the data, where the preparator takes them, or of prepared data.",
+)
 @click.option("--benchmark", "--benchmark_uid", "benchmark", required=True, metavar="B")
 @click.option(
     "--prepared",
+    "--submit-as-prepared",
     "--skip_data_preparation_step",
     "prepared",
     is_flag=True,
@@ -51,13 +57,15 @@ def create(
     location: str,
     data_path: Path,
     labels_path: Path,
+    metadata_path: Path | None,
     benchmark: str,
     prepared: bool,
 ) -> None:
     """Prepare raw data with a benchmark's preparator: prepare, sanity check, statistics.
 
     Nothing leaves this machine. Interrupted, or stopped by the preparator for manual work (exit
-    code 4), the same command goes on where it was.
+    code 4), the same command goes on where it was. What the preparator reports of each case is in
+    a file that 'dataset view' names.
 
     \b
     Example:
@@ -65,6 +73,7 @@ def create(
           --data_path images --labels_path labels.csv --benchmark chestxray
     """
     from ..reconciler.preparing import RawParts, create_dataset
+    from ..runner.flows import ManualWorkError
     from ..schemas.errors import TaskError
 
     parts = RawParts(
@@ -75,11 +84,12 @@ def create(
         labels_path.absolute(),
         benchmark,
         prepared,
+        metadata_path.absolute() if metadata_path else None,
     )
     with workplace(ctx) as place:
         try:
             dataset = create_dataset(place, place.view(), parts, say=say)
-        except TaskError as error:
+        except (TaskError, ManualWorkError) as error:
             if error.log_tail:
                 say("The end of its log, which stays here:\n" + error.log_tail)
             raise

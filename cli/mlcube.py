@@ -15,6 +15,7 @@ from .output import print_json, print_table, print_text, say
 
 if TYPE_CHECKING:
     from ..runner.packing import Role
+    from ..schemas.manifests import Resources
 
 
 @click.group("mlcube", cls=NearGroup)
@@ -36,22 +37,20 @@ for _one in (create, package, run_test):
 @click.option("--description", default="", help="What it does, for people.")
 @click.option(
     "--mlcube-file",
+    "--container-config-file",
+    "mlcube_file",
     required=True,
-    type=click.Path(exists=True, path_type=Path),
+    metavar="PATH|URL",
     help="mlcube.yaml or container_config.yaml.",
 )
-@click.option(
-    "--parameters-file",
-    type=click.Path(exists=True, path_type=Path),
-    help="parameters.yaml, if it has one.",
-)
+@click.option("--parameters-file", metavar="PATH|URL", help="parameters.yaml, if it has one.")
 @click.option(
     "--image-file",
     "images",
     multiple=True,
-    required=True,
     metavar="[ENGINE=]PATH|URL",
-    help="An image: NAME@sha256:…, a docker-save tar, a SIF, or a sandbox's tar.gz. Repeatable.",
+    help="An image: docker=NAME:TAG, NAME@sha256:…, a docker-save tar, a SIF, or a sandbox's "
+    "tar.gz. Repeatable. Default: the image that the MLCube file names.",
 )
 @click.option("--additional-file", metavar="PATH|URL", help="A tar.gz with weights and the like.")
 @click.option(
@@ -66,6 +65,17 @@ for _one in (create, package, run_test):
     help="Of a preparator: the declaration of what of its statistics may leave.",
 )
 @click.option("--replaces", metavar="OWNER/NAME", help="The cube of which this is a new version.")
+@click.option("--memory", metavar="SIZE", help="What a task needs: 4Gi, 512Mi.")
+@click.option("--shm", metavar="SIZE", help="Shared memory that a task needs: 1Gi.")
+@click.option("--gpus", type=click.IntRange(0, 64), metavar="N", help="GPUs that a task needs.")
+@click.option(
+    "--timeout", "timeouts", multiple=True, metavar="TASK=SECONDS", help="At most. Repeatable."
+)
+@click.option(
+    "--scratch-root",
+    is_flag=True,
+    help="It writes beside its outputs: give it a layer that is thrown away.",
+)
 @click.option(
     "--host",
     type=click.Path(path_type=Path),
@@ -79,19 +89,27 @@ def submit(
     ctx: click.Context,
     name: str,
     description: str,
-    mlcube_file: Path,
-    parameters_file: Path | None,
+    mlcube_file: str,
+    parameters_file: str | None,
     images: tuple[str, ...],
     additional_file: str | None,
     role: "Role | None",
     sandbox_command: str,
     statistics: Path | None,
     replaces: str | None,
+    memory: str | None,
+    shm: str | None,
+    gpus: int | None,
+    timeouts: tuple[str, ...],
+    scratch_root: bool,
     host: Path | None,
     host_url: str | None,
     yes: bool,
 ) -> None:
     """Propose a cube: its small files go into the manifest, large ones by address and digest.
+
+    An image that is named by its tag, here or in the MLCube file, is pinned by the digest that it
+    has now. What is shown is what everybody with access to the registry will see.
 
     \b
     Examples:
@@ -114,6 +132,7 @@ def submit(
         sandbox_command=tuple(shlex.split(sandbox_command)),
         statistics=statistics,
         replaces=replaces,
+        resources=_resources(memory, shm, gpus, timeouts, scratch_root=scratch_root),
         host=host,
         host_url=host_url,
     )
@@ -126,6 +145,46 @@ def submit(
         names = ", ".join(sorted(path.name for path in host.iterdir() if path.is_file()))
         say(f"Upload {names} from {host} to {host_url} before anybody reviews the proposal.")
     print_text(f"Proposed as {proposal.shown}. Merge it with: medperf proposal merge {proposal.id}")
+
+
+def _resources(
+    memory: str | None,
+    shm: str | None,
+    gpus: int | None,
+    timeouts: tuple[str, ...],
+    *,
+    scratch_root: bool,
+) -> "Resources | None":
+    from pydantic import ValidationError
+
+    from ..schemas.manifests import Resources
+
+    if not (memory or shm or timeouts or scratch_root) and gpus is None:
+        return None
+    try:
+        return Resources.model_validate(
+            {
+                "memory": memory,
+                "shm": shm,
+                "gpus": gpus,
+                "timeout": dict(_seconds(word) for word in timeouts) or None,
+                "scratchRoot": scratch_root or None,
+            }
+        )
+    except ValidationError as error:
+        item = error.errors()[0]
+        name = item["loc"][0]
+        raise click.UsageError(
+            f"--{name}: {item['input']!r} cannot be: write 4Gi or 512Mi for a size, a task of the "
+            "cube and whole seconds for a time."
+        ) from error
+
+
+def _seconds(word: str) -> tuple[str, int]:
+    task, _, seconds = word.partition("=")
+    if not seconds.isdecimal():
+        raise click.UsageError(f"--timeout {word}: write TASK=SECONDS, as in infer=3600.")
+    return task, int(seconds)
 
 
 @command.command("ls")

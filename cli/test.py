@@ -69,6 +69,11 @@ def _options(function: Any) -> Any:
                 help="What runs in the sandbox for cubes that are files; default: main.py.",
             ),
             click.option(
+                "--scratch-root",
+                is_flag=True,
+                help="Let cubes that are files write anywhere, into a layer that is thrown away.",
+            ),
+            click.option(
                 "--engine",
                 type=click.Choice(["docker", "singularity", "sandbox"]),
                 help="Where there is no profile; default: the first that works.",
@@ -96,6 +101,7 @@ def run(
     labels_path: Path | None,
     metrics: Path | None,
     sandbox_command: str,
+    scratch_root: bool,
     engine: str | None,
     offline: bool,
     no_cache: bool,
@@ -128,6 +134,7 @@ def run(
         labels=labels_path,
         metrics=metrics,
         sandbox_command=tuple(shlex.split(sandbox_command)),
+        scratch_root=scratch_root,
     )
     with anywhere(ctx, engine) as place:
         setup = set_up(place, mix, lambda: place.view(fetch=not offline))

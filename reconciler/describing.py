@@ -71,7 +71,8 @@ def describe(view: View | None, dataset: LocalDataset) -> Described:
 
 def state_of(folder: Path) -> str:
     """`manual work` where the preparator waits for a person, else `unfinished`."""
-    return "manual work" if (folder / "manual").is_dir() else "unfinished"
+    waits = (folder / "manual").is_dir() or (folder / "report.yaml").is_file()
+    return "manual work" if waits else "unfinished"
 
 
 def local_dataset(place: Workplace, uid: str) -> LocalDataset:

@@ -38,6 +38,7 @@ class Mix:
     labels: Path | None = None
     metrics: Path | None = None
     sandbox_command: tuple[str, ...] = ()
+    scratch_root: bool = False
 
 
 @dataclass(frozen=True)
@@ -52,8 +53,18 @@ class Shelf:
         """The registry, read when it is first needed."""
         return self.open_view()
 
-    def part(self, where: str, role: Role | None, command: tuple[str, ...] = ()) -> Part:
-        """The cube that is meant: a file or folder of that name if there is one, else by name."""
+    def part(
+        self,
+        where: str,
+        role: Role | None,
+        command: tuple[str, ...] = (),
+        *,
+        scratch_root: bool = False,
+    ) -> Part:
+        """The cube that is meant: a file or folder of that name if there is one, else by name.
+
+        `command` and `scratch_root` are for a cube that nobody has submitted yet.
+        """
         path = Path(where).expanduser()
         if not path.exists():
             if path.suffix in (".yaml", ".yml") or where.startswith((".", "/", "~")):
@@ -68,6 +79,7 @@ class Shelf:
             owner=self.place.owner,
             role=role,
             sandbox_command=command,
+            scratch_root=scratch_root,
         )
         return Part(cube, digest(manifest_bytes(cube)), where)
 
@@ -97,7 +109,9 @@ def set_up(place: Workplace, mix: Mix, open_view: Callable[[], View]) -> TrialSe
     )
     for role, where, option in roles:
         if where is not None:
-            parts[role] = shelf.part(where, role, mix.sandbox_command)
+            parts[role] = shelf.part(
+                where, role, mix.sandbox_command, scratch_root=mix.scratch_root
+            )
         elif base is not None:
             parts[role] = getattr(base, role)
         else:

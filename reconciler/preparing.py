@@ -14,6 +14,7 @@ from pathlib import Path
 from .. import __version__
 from ..registry.view import View
 from ..runner import flows
+from ..runner.cubes import ReadyCube
 from ..schemas.errors import EngineError, UsageError
 from ..schemas.manifests import Pin
 from ..schemas.names import check_name
@@ -38,6 +39,7 @@ class RawParts:
     labels: Path
     benchmark: str
     prepared: bool = False
+    metadata: Path | None = None
 
 
 def create_dataset(
@@ -50,8 +52,8 @@ def create_dataset(
 ) -> LocalDataset:
     """The prepared dataset, new or gone on with; nothing of it leaves this machine."""
     check_name(parts.name, "dataset's name")
-    for path in (parts.data, parts.labels):
-        if not path.exists():
+    for path in (parts.data, parts.labels, parts.metadata):
+        if path is not None and not path.exists():
             raise UsageError(f"There is nothing at {path}.")
     benchmark = view.benchmark(parts.benchmark)
     preparator = view.cube(benchmark.manifest.spec.preparator.ref)
@@ -73,6 +75,7 @@ def create_dataset(
             say=say,
             stop=stop,
         )
+        _check_metadata(ready, parts)
         first = "copy" if parts.prepared else "prepare"
         say(f"{preparator.ref}: {first}, sanity check, statistics")
         how = execution(place, f"prepare-{dataset.path.name}", dataset.path / "logs", stop)
@@ -80,11 +83,23 @@ def create_dataset(
             ready,
             data=parts.data,
             labels=parts.labels,
+            metadata=parts.metadata,
             into=dataset.path,
             execution=how,
             prepared=parts.prepared,
         )
     return dataset
+
+
+def _check_metadata(ready: ReadyCube, parts: RawParts) -> None:
+    """A UsageError where metadata are given that this preparator has no use for."""
+    spec = ready.task("prepare")
+    takes = spec.output("metadata_path") if parts.prepared else spec.input("metadata_path")
+    if parts.metadata is not None and takes is None:
+        raise UsageError(
+            f"{ready.name} takes no metadata{' with prepared data' if parts.prepared else ''}: "
+            "leave --metadata_path out."
+        )
 
 
 def _refuse_second(place: Workplace, name: str) -> None:

@@ -19,11 +19,20 @@ from ..registry.paths import (
     settings_path,
 )
 from ..registry.view import View
-from ..runner.packing import CubeParts, Hosting, Role, asset_for, cube_manifest, image_for
+from ..runner.named_images import named_image
+from ..runner.packing import (
+    CubeParts,
+    Hosting,
+    Role,
+    asset_for,
+    cube_manifest,
+    image_for,
+    small_text,
+)
 from ..schemas.digests import digest
 from ..schemas.documents import dump, load
 from ..schemas.errors import UsageError
-from ..schemas.manifests import API_VERSION, Asset, Benchmark, Cube, Metric
+from ..schemas.manifests import API_VERSION, Asset, Benchmark, Cube, Metric, Resources
 from ..schemas.metrics import check_statistics, parse_evaluator_file
 from ..schemas.names import check_name
 from ..schemas.yaml_subset import parse
@@ -256,18 +265,22 @@ def dataset_files(place: Workplace, view: View, dataset: LocalDataset) -> Files:
 
 @dataclass(frozen=True)
 class CubeRequest:
-    """What a person hands to `mlcube submit`; `images` as `[ENGINE=]PATH|URL|NAME@sha256:…`."""
+    """What a person hands to `mlcube submit`; `images` as `[ENGINE=]PATH|URL|NAME@sha256:…`.
+
+    Files are paths or addresses. Without `images`, the one that the cube's own file names is meant.
+    """
 
     name: str
     description: str
-    cube_file: Path
+    cube_file: str
     images: tuple[str, ...]
-    parameters_file: Path | None = None
+    parameters_file: str | None = None
     additional_file: str | None = None
     role: Role | None = None
     sandbox_command: tuple[str, ...] = ()
     statistics: Path | None = None
     replaces: str | None = None
+    resources: Resources | None = None
     host: Path | None = None
     host_url: str | None = None
 
@@ -280,25 +293,39 @@ def cube_of(place: Workplace, request: CubeRequest) -> Cube:
     hosting = None
     if request.host is not None and request.host_url is not None:
         hosting = Hosting(request.host, request.host_url)
+    cube_file = _small_file(place, request.cube_file)
+    named = request.images or (named_image(cube_file, small_text(cube_file)),)
     images = tuple(
         image_for(where, place.assets, hosting, sandbox_command=request.sandbox_command)
-        for where in request.images
+        for where in named
     )
+    parameters = request.parameters_file
     additional = request.additional_file
     return cube_manifest(
         CubeParts(
             name=request.name,
             owner=place.owner,
             description=request.description,
-            cube_file=request.cube_file,
-            parameters_file=request.parameters_file,
+            cube_file=cube_file,
+            parameters_file=None if parameters is None else _small_file(place, parameters),
             role=request.role,
             images=images,
             additional_files=asset_for(additional, place.assets, hosting) if additional else None,
             statistics=_statistics(request.statistics),
+            resources=request.resources,
             replaces=request.replaces,
         )
     )
+
+
+def _small_file(place: Workplace, where: str) -> Path:
+    """A file whose text goes into the manifest: here, or fetched from its address."""
+    if "://" in where:
+        return place.assets.path(place.assets.pin(where).digest)
+    file = Path(where).expanduser()
+    if not file.is_file():
+        raise UsageError(f"There is no file {where}.")
+    return file
 
 
 def _statistics(file: Path | None) -> dict[str, Metric] | None:

@@ -18,7 +18,7 @@ from pathlib import Path
 from .. import __version__
 from ..runner import flows
 from ..runner.content import tree_content
-from ..runner.cubes import ReadyCube
+from ..runner.cubes import Execution, ReadyCube
 from ..runner.flows import RawData
 from ..schemas.digests import canonical_json, file_digest
 from ..schemas.errors import TaskError, WithheldError
@@ -216,9 +216,7 @@ def _prepared(
     if isinstance(setup.demo, RawData):
         say(f"{setup.preparator.name}: prepare your data")
         raw = setup.demo
-        return flows.prepare(
-            preparator, data=raw.data, labels=raw.labels, into=folder, execution=how
-        )
+        return _prepare(preparator, raw, folder, how)
     archive = place.assets.fetch(
         setup.demo, mirrors=(setup.mirrors or {}).get(setup.demo.digest, ()), stop=stop
     )
@@ -227,8 +225,17 @@ def _prepared(
     raw_folder.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     raw = flows.unpack_demo(archive, raw_folder)
     say(f"{setup.preparator.name}: prepare the demo dataset")
-    prepared = flows.prepare(
-        preparator, data=raw.data, labels=raw.labels, into=folder, execution=how
-    )
+    prepared = _prepare(preparator, raw, folder, how)
     shutil.rmtree(raw_folder, ignore_errors=True)
     return prepared
+
+
+def _prepare(preparator: ReadyCube, raw: RawData, folder: Path, how: Execution) -> flows.Prepared:
+    return flows.prepare(
+        preparator,
+        data=raw.data,
+        labels=raw.labels,
+        metadata=raw.metadata,
+        into=folder,
+        execution=how,
+    )

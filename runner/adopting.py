@@ -8,8 +8,10 @@ from .cubes import ReadyCube
 from .tarballs import files_below
 
 
-def take_prepared(ready: ReadyCube, data: Path, labels: Path, into: Path) -> None:
-    """Copies prepared data (and labels, where the cube keeps them apart) into a dataset's folder.
+def take_prepared(
+    ready: ReadyCube, data: Path, labels: Path, metadata: Path | None, into: Path
+) -> None:
+    """Copies prepared data (labels and metadata, where the cube has them) into a dataset's folder.
 
     Links and devices are refused: only plain files can be hashed.
     """
@@ -20,6 +22,8 @@ def take_prepared(ready: ReadyCube, data: Path, labels: Path, into: Path) -> Non
         raise UsageError(
             f"{ready.name} keeps labels in the data: give the same folder as --labels_path."
         )
+    if metadata is not None:
+        _copy(metadata, into / "metadata", "--metadata_path")
 
 
 def _copy(source: Path, target: Path, option: str) -> None:

@@ -9,9 +9,12 @@
         output_volumes: {output_path: {mount_path: /io/results.yaml, type: file}}
 
 The mount paths are the interface: no `--key` arguments. `command` replaces the image's default
-arguments, `entrypoint` the image's entrypoint. In the sandbox there is no image with a default
-command, and `command` names programs of an image that is not there: the manifest's own command is
-called with the task's name (see `cubes`).
+arguments, `entrypoint` the image's entrypoint. Arguments that a task may not choose (`network`,
+`privileged`) are refused, as by MedPerf; other keys that are not known here are ignored. Parameters
+and additional files that the cube has not got are empty.
+
+In the sandbox there is no image with a default command, and `command` names programs of an image
+that is not there: the manifest's own command is called with the task's name (see `cubes`).
 """
 
 from pathlib import PurePosixPath
@@ -33,7 +36,6 @@ from .task_spec import (
 FILE = "container_config.yaml"
 TYPES = ("DockerImage", "DockerArchive", "SingularityFile")
 _RUN_ARGS = frozenset({"command", "entrypoint", "environment", "gpus", "shm_size"})
-_TASK = frozenset({"run_args", "input_volumes", "output_volumes"})
 _PROGRAMS = frozenset({"bin", "lib", "lib32", "lib64", "libx32", "sbin", "usr"})
 _SYSTEM = _PROGRAMS | {"boot", "cube", "dev", "etc", "proc", "run", "sys", "tmp", "var"}
 _KERNEL = frozenset({"dev", "proc", "sys"})
@@ -49,7 +51,15 @@ def read(text: str, *, file: str = FILE) -> dict[str, TaskSpec]:
             "images cannot be run here: nobody could say what ran."
         )
     tasks = _mapping(document.get("tasks"), f"{file}: tasks")
-    return {name: _task(name, raw, f"{file}: tasks.{name}") for name, raw in tasks.items()}
+    return {name: _wanted(name, raw, f"{file}: tasks.{name}") for name, raw in tasks.items()}
+
+
+def _wanted(name: str, raw: Any, place: str) -> TaskSpec:
+    """A task; one that cannot be read is an error only where it is wanted."""
+    try:
+        return _task(name, raw, place)
+    except CubeError as error:
+        return TaskSpec(name=name, problem=str(error))
 
 
 def _mapping(value: Any, place: str) -> dict[str, Any]:
@@ -68,7 +78,6 @@ def _known(values: dict[str, Any], allowed: frozenset[str], place: str) -> None:
 
 def _task(name: str, raw: Any, place: str) -> TaskSpec:
     task = _mapping(raw or {}, place)
-    _known(task, _TASK, place)
     run = _mapping(task.get("run_args") or {}, f"{place}.run_args")
     _known(run, _RUN_ARGS, f"{place}.run_args")
     entrypoint, command = run.get("entrypoint"), run.get("command")
@@ -93,7 +102,6 @@ def _volumes(task: dict[str, Any], side: str, place: str) -> tuple[Slot, ...]:
 
 def _volume(key: str, raw: Any, place: str) -> Slot:
     volume = _mapping(raw, place)
-    _known(volume, frozenset({"mount_path", "type"}), place)
     kind, target = volume.get("type"), volume.get("mount_path")
     if kind not in ("file", "directory"):
         raise CubeError(f"{place}.type: found {kind!r}; write file or directory.")

@@ -10,6 +10,10 @@ A preparator may stop for manual work: a `prepare` with the input `manual_path` 
 status 75 has written something for a person to go on with. It lies in `manual/` then, and is what
 `manual_path` shows when the same command is given again (an empty folder the first time).
 
+A `prepare` with the output `report_file` is resumable in MedPerf's own way: what it wrote stays in
+`data/`, `labels/`, `metadata/` and `report.yaml` though it failed or its sanity check did, a person
+works on it there, and the next call finds it in its outputs again.
+
 *Infer* shows the model the prepared data and its own parameters, nothing else: no labels, no name
 of the dataset, no path that says where it is. *Evaluate* shows the evaluator the predictions and
 the labels. What the evaluator wrote is not read here: only the disclosure check reads it.
@@ -43,7 +47,14 @@ _MARKS = ".steps.json"
 
 
 class ManualWorkError(WaitError):
-    """The preparator has stopped for a person's work, and goes on when it is called again."""
+    """The preparator has stopped for a person's work, and goes on when it is called again.
+
+    `log_tail` is for the site's eyes.
+    """
+
+    def __init__(self, message: str, *, log_tail: str = "") -> None:
+        super().__init__(message)
+        self.log_tail = log_tail
 
 
 @dataclass(frozen=True)
@@ -118,38 +129,51 @@ def prepare(
     labels: Path,
     into: Path,
     execution: Execution,
+    metadata: Path | None = None,
     prepared: bool = False,
 ) -> Prepared:
     """Prepare raw data into `into`; called again after a kill it goes on where it was.
 
-    With `prepared`, `data` and `labels` are in the prepared form already: they are copied, then
-    checked and counted. TaskError (with `log_tail`, for the site's eyes) says which step failed;
-    ManualWorkError that the preparator waits for a person's work in `manual/`.
+    `metadata` is shown to a `prepare` that takes it. With `prepared`, `data`, `labels` and
+    `metadata` are in the prepared form already: they are copied, then checked and counted.
+    TaskError (with `log_tail`, for the site's eyes) says which step failed; ManualWorkError that
+    the preparator waits for a person's work, and where.
     """
     if (done := open_prepared(into)) is not None:
         return done
     into.mkdir(mode=0o700, parents=True, exist_ok=True)
-    steps = _Steps(into, ready, {"data": str(data.absolute()), "labels": str(labels.absolute())})
+    given = {"data_path": data, "labels_path": labels}
+    if metadata is not None:
+        given["metadata_path"] = metadata
+    steps = _Steps(into, ready, {key: str(path.absolute()) for key, path in given.items()})
+    resumes = not prepared and _resumes(ready)
     outcomes: dict[str, Outcome] = {}
     if not steps.done("prepare"):
-        _clear(into)
+        if not (resumes and steps.begun):
+            _clear(into)
         if prepared:
-            take_prepared(ready, data, labels, into)
+            take_prepared(ready, data, labels, metadata, into)
         else:
-            outcomes["prepare"] = _prepare(ready, data, labels, into, execution)
+            steps.begin()
+            outcomes["prepare"] = _prepare(ready, given, into, execution, resumes=resumes)
         _check_prepared(ready, into)
         steps.mark("prepare")
     made = {"data_path": into / "data"}
     spec = ready.task("prepare")
     made["labels_path"] = into / ("labels" if spec.output("output_labels_path") else "data")
-    if (metadata := _if_there(into / "metadata")) is not None:
-        made["metadata_path"] = metadata
+    for key, name in (("metadata_path", "metadata"), ("report_file", REPORT)):
+        if (path := _if_there(into / name)) is not None:
+            made[key] = path
     if not steps.done("sanity_check"):
         try:
             run = _run(ready, "sanity_check", made, {}, execution, into)
         except TaskError as error:
-            if error.reason not in ("interrupted", "timeout"):
-                steps.forget()  # the data are wrong: prepare them anew, not just check them again
+            if error.reason in ("interrupted", "timeout"):
+                raise
+            if resumes:
+                steps.begin()
+                raise _unready(ready, into, str(error), error.log_tail) from error
+            steps.forget()  # the data are wrong: prepare them anew, not just check them again
             raise
         outcomes["sanity_check"] = run
         steps.mark("sanity_check")
@@ -168,17 +192,46 @@ def prepare(
     return Prepared(into, content, outcomes)
 
 
+def _resumes(ready: ReadyCube) -> bool:
+    """Whether `prepare` goes on with its own outputs: it reports, and has no other way."""
+    spec = ready.task("prepare")
+    return spec.output("report_file") is not None and spec.input(MANUAL_PATH) is None
+
+
+def _unready(ready: ReadyCube, into: Path, why: str, log_tail: str) -> ManualWorkError:
+    report = _if_there(into / REPORT)
+    return ManualWorkError(
+        f"{why} What {ready.name} has made so far is in {into / 'data'}"
+        + (f"; {report} says what is to be done" if report else "")
+        + ". Do that there, then give the same command again: it goes on from there.",
+        log_tail=log_tail,
+    )
+
+
 def _prepare(
-    ready: ReadyCube, data: Path, labels: Path, into: Path, execution: Execution
+    ready: ReadyCube,
+    given: Mapping[str, Path],
+    into: Path,
+    execution: Execution,
+    *,
+    resumes: bool,
 ) -> Outcome:
-    """The task prepare; where it stops for manual work, what it wrote goes to `manual/`."""
+    """The task prepare; where it stops for manual work, what it wrote is kept for the next call."""
     outputs = {
         "output_path": into / "data",
         "output_labels_path": into / "labels",
         "metadata_path": into / "metadata",
         "report_file": into / REPORT,
     }
-    inputs = {"data_path": data, "labels_path": labels}
+    inputs = dict(given)
+    if resumes:
+        outcome = _run(ready, "prepare", inputs, outputs, execution, into, goes_on=True)
+        if outcome.reason == "done":
+            return outcome
+        if outcome.reason == "exit" and _if_there(into / REPORT) is not None:
+            why = f"The task prepare of {ready.name} is not done (status {outcome.exit})."
+            raise _unready(ready, into, why, outcome.log_tail)
+        raise _failure(ready, "prepare", outcome.reason, _how(outcome), outcome)
     manual = ready.task("prepare").input(MANUAL_PATH) is not None
     if manual:
         (into / MANUAL).mkdir(mode=0o700, exist_ok=True)
@@ -250,10 +303,23 @@ def _run(
     into: Path,
     *,
     partial: bool = False,
+    goes_on: bool = False,
 ) -> Outcome:
-    work = into / "work" / name
-    outcome = run_task(ready, name, inputs, outputs, execution, work=work, keep_failed=partial)
-    kept = partial and any(path.exists() for path in outputs.values())
+    """Runs a task; with `goes_on` its outputs begin with what they held, and are kept in any case.
+
+    With `partial`, a failed task's outputs are kept if there are any. Else TaskError.
+    """
+    outcome = run_task(
+        ready,
+        name,
+        inputs,
+        outputs,
+        execution,
+        work=into / "work" / name,
+        keep_failed=partial or goes_on,
+        seeds={key: path for key, path in outputs.items() if path.exists()} if goes_on else None,
+    )
+    kept = goes_on or (partial and any(path.exists() for path in outputs.values()))
     if outcome.reason != "done" and not kept:
         raise _failure(ready, name, outcome.reason, _how(outcome), outcome)
     return outcome
@@ -312,18 +378,28 @@ class _Steps:
         self.path = into / _MARKS
         self.of = {"cube": ready.digest, **raw}
         self.names: list[str] = []
+        self.begun = False
         try:
             found = json.loads(self.path.read_text())
             if found["of"] == self.of:
                 self.names = list(found["done"])
+                self.begun = True
         except (OSError, ValueError, KeyError, TypeError):
             pass
 
     def done(self, name: str) -> bool:
         return name in self.names
 
+    def begin(self) -> None:
+        """Note that this is begun, and that no step has ended."""
+        self.names = []
+        self._write()
+
     def mark(self, name: str) -> None:
         self.names.append(name)
+        self._write()
+
+    def _write(self) -> None:
         beside = self.path.with_name(_MARKS + ".tmp")
         beside.write_text(json.dumps({"of": self.of, "done": self.names}))
         beside.replace(self.path)

@@ -21,11 +21,13 @@ from typing import Any
 
 from ..schemas.documents import dump
 from ..schemas.errors import CubeError, UsageError
-from ..schemas.manifests import Asset, Cube, Image
-from . import cube_yaml, docker_pins
+from ..schemas.manifests import Asset, Cube, Image, Resources
+from . import cube_yaml, docker_pins, mlcube_format
 from .assets import Assets
+from .named_images import archive_engine, beside, image_name
 from .packing import PLATFORM, CubeParts, Role, cube_manifest
 from .tarballs import files_below, write_tar
+from .task_spec import PARAMETERS_KEY
 
 CUBE_FILES = ("mlcube.yaml", "container_config.yaml")
 MAIN = "main.py"
@@ -61,13 +63,27 @@ def find_cube(where: Path) -> CubeFolder:
     root = file.absolute().parent
     return CubeFolder(
         file.absolute(),
-        _first(root / "workspace/parameters.yaml", root / "parameters.yaml"),
+        _parameters(file, root),
         _first(
             root / "workspace/additional_files",
             root / "additional_files",
             root / "additional_files.tar.gz",
         ),
     )
+
+
+def _parameters(file: Path, root: Path) -> Path | None:
+    """`parameters.yaml`, or the file that the tasks call so."""
+    found = _first(root / "workspace/parameters.yaml", root / "parameters.yaml")
+    if found is not None:
+        return found
+    try:
+        tasks = mlcube_format.read(file.read_text("utf-8"), file=str(file))
+    except (CubeError, OSError, UnicodeDecodeError):
+        return None  # said in its place, when the cube itself is read
+    slots = (task.input(PARAMETERS_KEY) for task in tasks.values())
+    names = {slot.path for slot in slots if slot is not None}
+    return _first(*(root / "workspace" / name for name in sorted(names)))
 
 
 def _first(*paths: Path) -> Path | None:
@@ -109,6 +125,7 @@ def local_cube(
     owner: str,
     role: Role | None = None,
     sandbox_command: Sequence[str] = (),
+    scratch_root: bool = False,
 ) -> Cube:
     """The manifest of a cube that lies at `where`, ready to be made ready here by `engine`."""
     folder = find_cube(where)
@@ -126,6 +143,7 @@ def local_cube(
             role=role,
             images=(_image(folder, engine, assets, work, tuple(sandbox_command)),),
             additional_files=additional,
+            resources=Resources(scratch_root=True) if scratch_root else None,
         )
     )
 
@@ -154,10 +172,24 @@ def _image(
     if engine == "sandbox":
         return _sandbox_image(folder, assets, work, command)
     document = cube_yaml.parse(folder.file.read_text("utf-8"), file=str(folder.file))
+    name, kind = image_name(document), archive_engine(document)
+    if kind is not None and name is not None and "://" in name:
+        return _archive_image(kind, assets.pin(name))
     sif = _sif(folder, document)
-    if engine == "singularity" and sif is not None:
-        return Image(engine="singularity", archive=_kept(assets, sif, str(sif)))
+    if sif is not None and (engine == "singularity" or kind == "singularity"):
+        return _archive_image("singularity", _kept(assets, sif, str(sif)))
+    if kind is not None and name is not None:
+        file = beside(folder.root, name)
+        if file is None:
+            raise CubeError(f"{folder.file} names the image {name}, which is not there.")
+        return _archive_image(kind, _kept(assets, file, str(file)))
     return _docker_image(folder, document, assets, work)
+
+
+def _archive_image(kind: str, asset: Asset) -> Image:
+    if kind == "singularity":
+        return Image(engine="singularity", archive=asset)
+    return Image(engine="docker", archive=asset, platform=PLATFORM)
 
 
 def _sandbox_image(
@@ -197,15 +229,13 @@ def _sif(folder: CubeFolder, document: Any) -> Path | None:
 def _docker_image(folder: CubeFolder, document: Any, assets: Assets, work: Path) -> Image:
     section = _section(document, "docker")
     tar = section.get("tar_file")
-    name = section.get("image") or (document.get("image") if isinstance(document, dict) else None)
+    name = image_name(document)
     for archive in (tar, name):
         if isinstance(archive, str) and archive.endswith(".tar"):
-            file = _first(folder.root / archive, folder.root / "workspace" / archive)
+            file = beside(folder.root, archive)
             if file is not None:
-                return Image(
-                    engine="docker", archive=_kept(assets, file, str(file)), platform=PLATFORM
-                )
-    if not isinstance(name, str) or not name:
+                return _archive_image("docker", _kept(assets, file, str(file)))
+    if name is None:
         raise CubeError(f"{folder.file} names no image for docker: write docker.image.")
     if "@sha256:" in name:
         return Image(engine="docker", image=name, platform=PLATFORM)

@@ -10,14 +10,21 @@
           outputs: {output_path: {type: directory, default: predictions}}
 
 Paths are relative to a workspace that does not exist here: they only tell the kind (a trailing `/`
-is a folder) and the name of a file. `opts: rw` on an input is read and ignored. What the file says
-about images is ignored too: the manifest's pinned images run.
+is a folder), the name of a file, and what lies below `additional_files/`. So a path that leads out
+of the workspace (`$HOME/data`, `../raw`) keeps its last name and opens nothing. `opts: rw` on an
+input is read and ignored, as is every key that is not known here. What the file says about images
+is ignored too: the manifest's pinned images run. A task that cannot be read is an error only where
+it is wanted: files in the wild have a `train` or a `download` beside the task that matters.
 
-MLCube calls the image's entrypoint as `T --key=path …`. A task's own `entrypoint` is called the
-same way, unless it names a program made for this one task (`/app/infer.py` for `infer`): like
-MLCube's own runners, we leave the task's name out then.
+MLCube calls the image's entrypoint as `T --key=path …`. For a task's own `entrypoint` there are two
+customs in the wild: with the task's name (early MLCube), and without it (MLCube since 2023,
+MedPerf). The file does not say which is meant. We leave the name out where the program is made for
+this task (`/app/infer.py` for `infer`) or already has options of its own (`run --train False`);
+`other_custom` is the other way, which is tried where the first ends as programs end that are called
+wrongly (see `cubes`).
 """
 
+import re
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -27,7 +34,6 @@ from .task_spec import (
     ADDITIONAL_KEY,
     CONTRACTS,
     PARAMETERS_KEY,
-    PARAMETERS_NAME,
     Kind,
     Slot,
     TaskSpec,
@@ -54,21 +60,39 @@ def read(text: str, *, file: str = FILE) -> dict[str, TaskSpec]:
     specs = {}
     for name, raw in tasks.items():
         place = f"{file}: tasks.{name}"
-        task = _mapping(raw or {}, place)
-        parameters = _mapping(task.get("parameters") or {}, f"{place}.parameters")
-        entrypoint = task.get("entrypoint")
-        words = None if entrypoint in (None, "") else read_words(entrypoint, f"{place}.entrypoint")
-        specs[name] = TaskSpec(
-            name=name,
-            inputs=_slots(parameters, "inputs", place, None),
-            outputs=_slots(parameters, "outputs", place, _output_kinds(name)),
-            entrypoint=words,
-            arguments=() if words is not None and _made_for(name, words) else (name,),
-            environment=environment,
-            shm=shm,
-            gpus=gpus,
-        )
+        try:
+            specs[name] = _task(name, raw, place, environment, shm, gpus)
+        except CubeError as error:
+            specs[name] = TaskSpec(name=name, problem=str(error))
     return specs
+
+
+def _task(
+    name: str,
+    raw: Any,
+    place: str,
+    environment: dict[str, str],
+    shm: int | None,
+    gpus: int,
+) -> TaskSpec:
+    task = _mapping(raw or {}, place)
+    parameters = _mapping(task.get("parameters") or {}, f"{place}.parameters")
+    entrypoint = task.get("entrypoint")
+    none = entrypoint is None or (isinstance(entrypoint, str) and not entrypoint.strip())
+    words = None if none else read_words(entrypoint, f"{place}.entrypoint")
+    named: tuple[str, ...] = (name,)
+    first, other = ((), named) if words and _speaks_for(name, words) else (named, ())
+    return TaskSpec(
+        name=name,
+        inputs=_slots(parameters, "inputs", place, None),
+        outputs=_slots(parameters, "outputs", place, _output_kinds(name)),
+        entrypoint=words,
+        arguments=first,
+        other_custom=None if words is None else other,
+        environment=environment,
+        shm=shm,
+        gpus=gpus,
+    )
 
 
 def _mapping(value: Any, place: str) -> dict[str, Any]:
@@ -77,8 +101,10 @@ def _mapping(value: Any, place: str) -> dict[str, Any]:
     return value
 
 
-def _made_for(task: str, words: tuple[str, ...]) -> bool:
-    return any(PurePosixPath(word).stem == task for word in words)
+def _speaks_for(task: str, words: tuple[str, ...]) -> bool:
+    """Whether an entrypoint is for this task alone: by its name, or by options of its own."""
+    made = any(PurePosixPath(word).stem == task for word in words)
+    return made or any(word.startswith("--") for word in words[1:])
 
 
 def _shm(docker: dict[str, Any], singularity: dict[str, Any], file: str) -> int | None:
@@ -111,33 +137,27 @@ def _slots(
 
 
 def _slot(key: str, value: Any, place: str, kinds: dict[str, Kind] | None) -> Slot:
-    if not key.isidentifier() or not key.isascii():
-        raise CubeError(f"{place}: {key!r} cannot be an option: use letters, digits and _.")
+    if not _OPTION.match(key):
+        raise CubeError(f"{place}: {key!r} cannot be an option: use letters, digits, - and _.")
     kind: Kind | None = None
     if isinstance(value, dict):
-        if extra := sorted(value.keys() - {"type", "default", "opts"}):
-            raise CubeError(f"{place}: {extra[0]!r} is not known: use type, default and opts.")
         if value.get("type") not in ("file", "directory", "unknown", None):
             raise CubeError(f"{place}.type: found {value['type']!r}; write file or directory.")
-        if value.get("opts") not in ("ro", "rw", None):
-            raise CubeError(f"{place}.opts: found {value['opts']!r}; write ro or rw.")
         named = value.get("type")
         kind = named if named in ("file", "directory") else None
         value = value.get("default", key)
     if not isinstance(value, str) or not value:
         raise CubeError(f"{place}: write a path below the workspace.")
-    if value.endswith("/"):
-        if kind == "file":
-            raise CubeError(f"{place}: {value!r} ends in / but its type is file.")
+    if value.endswith("/"):  # as with MLCube, the slash outweighs the type
         kind = "directory"
-    path = _inside(value, place)
     if kinds is not None:
         kind = kind or kinds.get(key)
     elif kind is None:
         kind = _input_kind(key)
-    if key == PARAMETERS_KEY and PurePosixPath(path).name != PARAMETERS_NAME:
-        raise CubeError(f"{place}: the parameters file is always called {PARAMETERS_NAME}.")
-    return Slot(key, path, kind)
+    return Slot(key, _inside(value, key), kind)
+
+
+_OPTION = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}\Z")
 
 
 def _input_kind(key: str) -> Kind | None:
@@ -146,9 +166,11 @@ def _input_kind(key: str) -> Kind | None:
     return "directory" if key == ADDITIONAL_KEY else None
 
 
-def _inside(value: str, place: str) -> str:
-    path = PurePosixPath(value)
-    bad = path.is_absolute() or ".." in path.parts or value[0] in "~$" or "\\" in value
-    if bad or not path.parts or any(ord(letter) < 32 for letter in value):
-        raise CubeError(f"{place}: {value!r} must be a path below the workspace, without `..`.")
-    return path.as_posix()
+def _inside(value: str, key: str) -> str:
+    """The path below the workspace; of one that leads out of it, the last name alone."""
+    plain = "".join(letter for letter in value if ord(letter) >= 32 and letter != "\\")
+    path = PurePosixPath(plain)
+    if path.is_absolute() or ".." in path.parts or value[0] in "~$":
+        name = path.name.lstrip("~$")
+        return name if name not in ("", "..") else key
+    return path.as_posix() if path.parts else key

@@ -148,11 +148,11 @@ class CubeParts:
 
 def cube_manifest(parts: CubeParts) -> Cube:
     """The manifest of a cube; its tasks are read, so that it can be run as its role."""
-    text = _small(parts.cube_file)
+    text = small_text(parts.cube_file)
     config = "container_type:" in text
     files: Files = {"container_config.yaml" if config else "mlcube.yaml": text}
     if parts.parameters_file is not None:
-        files["parameters.yaml"] = _small(parts.parameters_file)
+        files["parameters.yaml"] = small_text(parts.parameters_file)
     draft = _draft(parts, files)
     tasks = read_cube(draft)
     role = parts.role or _role_of(set(tasks.tasks))
@@ -199,7 +199,8 @@ def _role_of(tasks: set[str]) -> Role:
     )
 
 
-def _small(file: Path) -> str:
+def small_text(file: Path) -> str:
+    """The text of a file that goes into a manifest; CubeError if it is none."""
     try:
         data = file.read_bytes()
     except OSError as error:

@@ -51,7 +51,8 @@ class TaskSpec:
     """One task: how it is called, what it takes and gives, what it asks for.
 
     `entrypoint` None is the image's own. `arguments` stand before the `--key=path` arguments of an
-    MLCube; they are all the arguments of a container-config task.
+    MLCube; they are all the arguments of a container-config task. `other_custom` are those of the
+    other custom in which a task's own entrypoint may be meant. `problem`: why it cannot be read.
     """
 
     name: str
@@ -62,6 +63,8 @@ class TaskSpec:
     environment: Mapping[str, str] = field(default_factory=dict)
     shm: int | None = None
     gpus: int = 0
+    other_custom: tuple[str, ...] | None = None
+    problem: str | None = None
 
     def input(self, key: str) -> Slot | None:
         """The input of this key, if the task has it."""
@@ -86,13 +89,13 @@ class Contract:
         return {**self.outputs, **self.optional_outputs}
 
 
-_PREPARED = frozenset({"labels_path", "metadata_path"})
+_PREPARED = frozenset({"labels_path", "metadata_path", "report_file"})
 CONTRACTS: Mapping[str, Mapping[str, Contract]] = {
     "preparator": {
         "prepare": Contract(
             frozenset({"data_path", "labels_path"}),
             {"output_path": "directory"},
-            optional_inputs=frozenset({"manual_path"}),
+            optional_inputs=frozenset({"manual_path", "metadata_path"}),
             optional_outputs={
                 "output_labels_path": "directory",
                 "metadata_path": "directory",
@@ -127,16 +130,19 @@ def check_tasks(tasks: Mapping[str, TaskSpec], role: str, *, file: str) -> None:
             raise CubeError(f"{file}: a {role} needs the task {name!r}; it has {found}. Add it.")
         _check_task(spec, contract, f"{file}: tasks.{name}")
     prepare = tasks.get("prepare")
-    if role == "preparator" and prepare is not None and prepare.output("metadata_path") is None:
-        for name in ("sanity_check", "statistics"):
-            if tasks[name].input("metadata_path"):
-                raise CubeError(
-                    f"{file}: tasks.{name} takes metadata_path, but tasks.prepare has no such "
-                    "output. Add it there or remove it here."
-                )
+    if role == "preparator" and prepare is not None:
+        for key in ("metadata_path", "report_file"):
+            for name in ("sanity_check", "statistics"):
+                if prepare.output(key) is None and tasks[name].input(key):
+                    raise CubeError(
+                        f"{file}: tasks.{name} takes {key}, but tasks.prepare has no such "
+                        "output. Add it there or remove it here."
+                    )
 
 
 def _check_task(spec: TaskSpec, contract: Contract, place: str) -> None:
+    if spec.problem is not None:
+        raise CubeError(spec.problem)
     for key in sorted(contract.inputs):
         if spec.input(key) is None:
             raise CubeError(f"{place}: the input {key!r} is missing. Add it.")
@@ -153,11 +159,8 @@ def _check_task(spec: TaskSpec, contract: Contract, place: str) -> None:
             )
     for slot in spec.outputs:
         kind = contract.all_outputs().get(slot.key)
-        if kind is None:
-            allowed = ", ".join(contract.all_outputs()) or "none"
-            raise CubeError(
-                f"{place}: nothing takes the output {slot.key!r}; this task's are {allowed}."
-            )
+        if kind is None:  # a log, a cache: the task gets a place for it, which goes with the task
+            continue
         if slot.kind is not None and slot.kind != kind:
             raise CubeError(f"{place}: the output {slot.key!r} must be a {kind}, not {slot.kind}.")
 

@@ -186,7 +186,7 @@ class _Run:
         if disk is None:
             return
         try:
-            keeper.prepare_disk({**vars(disk), "copies": {}})
+            keeper.prepare_disk(vars(disk))
         except OSError as error:
             raise _NoDiskError(str(error)) from error
         mounted.append(disk.folder)

@@ -329,14 +329,16 @@ def first_closed(root: Path) -> Path | None:
 
 
 def prepare_disk(disk: dict[str, Any]) -> None:
-    """Make and mount the sized file system, with an empty place for each output."""
+    """Make and mount the sized file system, with a place for each output: empty, or a copy."""
     folder, uid, gid = Path(disk["folder"]), disk["uid"], disk["gid"]
     size, files = disk["bytes"] + disk["extra_bytes"], disk["files"] + disk["extra_files"]
     mount_disk(Path(disk["image"]), folder, size=size, files=files, uid=uid, gid=gid)
+    copied = disk["copies"].keys()
     for name in disk["folders"]:
-        (folder / name).mkdir(mode=0o700)
-        os.chown(folder / name, uid, gid)
-    for name in disk["blanks"]:
+        if name not in copied:
+            (folder / name).mkdir(mode=0o700)
+            os.chown(folder / name, uid, gid)
+    for name in set(disk["blanks"]) - copied:
         (folder / name).touch(mode=0o600)
         os.chown(folder / name, uid, gid)
         os.utime(folder / name, ns=(0, 0))
@@ -346,6 +348,7 @@ def prepare_disk(disk: dict[str, Any]) -> None:
 
 def _copy_in(origin: Path, target: Path, uid: int, gid: int) -> None:
     _run(["cp", "-a", "--", str(origin), str(target)])
+    os.chown(target, uid, gid, follow_symlinks=False)
     for folder, _, files in os.walk(target):
         for name in [folder, *(os.path.join(folder, file) for file in files)]:  # noqa: PTH118
             os.chown(name, uid, gid, follow_symlinks=False)

@@ -106,12 +106,15 @@ def stage(
             os.utime(output.kept, ns=(0, 0))
         if owner is not None and not disk:
             os.chown(output.kept, *owner)
+        if output.mount.seed is not None and not disk:
+            _copy_seed(output.mount.seed, output.kept, owner)
     copy = (mounted if disk else out) / "scratch" if scratch else None
     if scratch and copy and not disk:
         _copy_scratch(scratch, copy, owner)
     sized = None
     if disk and owner is not None and (outputs or scratch):
         room = _measure(scratch) if scratch else (0, 0)
+        seeds = {output.name: seed for output in outputs if (seed := output.mount.seed) is not None}
         sized = Disk(
             image=task.folder / "disk.img",
             folder=mounted,
@@ -122,7 +125,7 @@ def stage(
             gid=owner[1],
             folders=tuple(o.name for o in outputs if o.mount.kind == "directory"),
             blanks=tuple(o.name for o in outputs if o.mount.kind == "file"),
-            copies={"scratch": scratch} if scratch else {},
+            copies={**seeds, **({"scratch": scratch} if scratch else {})},
             extra_bytes=room[0],
             extra_files=room[1],
         )
@@ -143,6 +146,16 @@ def _copy_scratch(source: Path, target: Path, owner: tuple[int, int] | None) -> 
                 path.chmod(path.stat().st_mode | 0o600)
             if owner is not None:
                 os.chown(path, *owner, follow_symlinks=False)
+
+
+def _copy_seed(seed: Path, target: Path, owner: tuple[int, int] | None) -> None:
+    if seed.is_dir():
+        target.rmdir()
+        _copy_scratch(seed, target, owner)
+        return
+    shutil.copy2(seed, target)
+    if owner is not None:
+        os.chown(target, *owner)
 
 
 def _check_file(path: Path, limits: Limits) -> None:

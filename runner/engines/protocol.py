@@ -29,13 +29,15 @@ class Mount:
 
     A writable mount of kind `file` need not exist before: afterwards it exists at `source` if the
     task wrote it. A writable folder must be empty or absent: what the task wrote is moved there
-    when it has ended and been looked at, and is the caller's (folders 0700, files 0600).
+    when it has ended and been looked at, and is the caller's (folders 0700, files 0600). `seed` is
+    what an output begins with, a file or a folder that is copied in: else it begins empty.
     """
 
     source: Path
     target: str
     writable: bool = False
     kind: Literal["directory", "file"] = "directory"
+    seed: Path | None = None
 
 
 @dataclass(frozen=True)

@@ -20,10 +20,10 @@ from ...schemas.errors import EngineError
 from . import docker_archive
 from .outputs import remove_tree
 from .protocol import ImageSource, LocalImage, Progress
+from .sif import is_sif, working_folder
 
 _ZSTD = "-comp zstd -Xcompression-level 3"
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
-_SIF_MAGIC = b"SIF_MAGIC"
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,12 @@ class Maker:
             return self._from_docker_archive(source, source.archive, hexes, say)
         if not self.mounts:
             path = self._kept(source, hexes) or self._build(
-                source, hexes, str(path), "unpacking the image", say
+                source,
+                hexes,
+                str(path),
+                "unpacking the image",
+                say,
+                workdir=working_folder(path),
             )
         return LocalImage("singularity", path, source.digest, source.command)
 
@@ -193,15 +198,6 @@ def build_environment(scratch: Path) -> dict[str, str]:
     }
 
 
-def is_sif(path: Path) -> bool:
-    """Whether a file is a Singularity image, by its magic."""
-    try:
-        with path.open("rb") as file:
-            return file.read(64)[32:41] == _SIF_MAGIC
-    except OSError:
-        return False
-
-
 def can_mount() -> bool:
     """Whether this caller can run a SIF as it is."""
     if os.geteuid() == 0:
@@ -211,7 +207,9 @@ def can_mount() -> bool:
 
 
 def workdir_of(image: Path) -> str | None:
-    """The working folder that the image's docker archive named, if it came from one."""
+    """The working folder that the image's Docker configuration named, if it came from one."""
+    if is_sif(image) and (named := working_folder(image)) is not None:
+        return named
     try:
         noted = json.loads(image.with_name(image.name + ".json").read_text())
         found = noted["workdir"]

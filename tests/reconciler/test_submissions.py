@@ -1,6 +1,7 @@
 """What people hand in: exactly these files leave, and nothing of the site is in them."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -58,8 +59,8 @@ def request(world: World, **fields: object) -> CubeRequest:
     known: dict[str, object] = {
         "name": "new",
         "description": "New.",
-        "cube_file": cube,
-        "parameters_file": parameters,
+        "cube_file": str(cube),
+        "parameters_file": str(parameters),
         "images": (str(archive),),
         "sandbox_command": ("python3", "main.py"),
     }
@@ -71,6 +72,27 @@ def test_a_cube_s_files_are_its_manifest_alone(world: World) -> None:
     files = cube_files(cube)
     assert list(files) == ["cubes/modeler/new.yaml"]
     assert cube.spec.role == "model"
+
+
+def test_small_files_may_have_addresses_and_the_image_is_the_one_that_the_file_names(
+    world: World,
+) -> None:
+    wish = request(world)
+    image = "example.org/toy@sha256:" + "a" * 64
+    file = Path(wish.cube_file)
+    file.write_text(f"docker: {{image: '{image}'}}\n{file.read_text()}")
+    parameters = Path(str(wish.parameters_file)).as_uri()
+    cube = cube_of(world.modeler, replace(wish, images=(), parameters_file=parameters))
+    assert [one.image for one in cube.spec.images] == [image]
+    assert cube.spec.files["parameters.yaml"] == "{}\n"
+    file.write_text("container_type: DockerArchive\nimage: absent.tar\ntasks: {}\n")
+    with pytest.raises(UsageError, match="which is not there"):
+        cube_of(world.modeler, replace(wish, images=()))
+    file.write_text("tasks: {}\n")
+    with pytest.raises(UsageError, match="names no image: say --image-file"):
+        cube_of(world.modeler, replace(wish, images=()))
+    with pytest.raises(UsageError, match="There is no file"):
+        cube_of(world.modeler, replace(wish, cube_file="absent.yaml"))
 
 
 def test_large_files_are_laid_out_where_they_will_be_hosted(world: World, tmp_path: Path) -> None:

@@ -75,7 +75,6 @@ def test_a_task_without_run_args_uses_the_image_as_it_is() -> None:
         ("shm_size: 1g", "network: host", r"'network' is not known"),
         ("shm_size: 1g", "shm_size: 0", "no size"),
         ("environment: {A: 1, B: true}", "environment: {PATH: /x}", "PATH may not be set"),
-        ("    run_args", "    mounts", r"'mounts' is not known"),
         ("/io/preds", "/io/../etc", r"input_volumes.predictions.mount_path: '/io/../etc'"),
         ("/io/preds", "io/preds", "from / on"),
         ("/io/preds", "//x", "no plain path"),
@@ -86,7 +85,6 @@ def test_a_task_without_run_args_uses_the_image_as_it_is() -> None:
         ("/io/preds", "/io/labels", "lies in"),
         ("{mount_path: /io/preds, type: directory}", "/io/preds", "a mapping was expected"),
         ("preds, type: directory", "preds, type: folder", r"predictions\.type"),
-        ("preds, type: directory", "preds, type: directory, mode: rw", "'mode' is not known"),
         (
             "yaml, type: file}\n      additional",
             "yaml, type: directory}\n      additional",

@@ -84,6 +84,34 @@ def test_a_container_config_names_archives_and_images(tmp_path: Path, assets: As
     assert local_cube(folder, "singularity", assets, owner="local").spec.images[0].archive
 
 
+def test_an_archive_may_have_any_name_or_an_address(tmp_path: Path) -> None:
+    assets = Assets(tmp_path / "assets", AssetPolicy(files=(tmp_path,)))
+    folder = tmp_path / "eval"
+    (folder / "workspace").mkdir(parents=True)
+    (folder / "workspace/saved.image").write_bytes(b"saved")
+    file = folder / "container_config.yaml"
+    file.write_text(CONFIG % ("DockerArchive", "saved.image"))
+    named = local_cube(folder, "docker", assets, owner="local").spec.images[0].archive
+    file.write_text(CONFIG % ("DockerArchive", (folder / "workspace/saved.image").as_uri()))
+    fetched = local_cube(folder, "docker", assets, owner="local").spec.images[0].archive
+    assert named is not None
+    assert fetched is not None
+    assert named.digest == fetched.digest
+    file.write_text(CONFIG % ("DockerArchive", "absent.tar"))
+    with pytest.raises(CubeError, match=r"names the image absent\.tar, which is not there"):
+        local_cube(folder, "docker", assets, owner="local")
+
+
+def test_the_parameters_may_have_another_name(cube: Path, assets: Assets) -> None:
+    text = MLCUBE.replace("data_path: data/", "data_path: data/, parameters_file: config.yml")
+    (cube / "mlcube.yaml").write_text(text)
+    (cube / "workspace/config.yml").write_text("rate: 1\n")
+    made = local_cube(cube, "docker", assets, owner="local", scratch_root=True)
+    assert made.spec.files["parameters.yaml"] == "rate: 1\n"
+    assert made.spec.resources is not None
+    assert made.spec.resources.scratch_root
+
+
 def test_what_cannot_be_a_cube_is_told(cube: Path, assets: Assets, tmp_path: Path) -> None:
     with pytest.raises(CubeError, match=r"has no main.py"):
         local_cube(cube, "sandbox", assets, owner="local")

@@ -5,6 +5,7 @@ import io
 import json
 import os
 import shutil
+import struct
 import subprocess
 import tarfile
 from collections.abc import Callable, Iterator
@@ -19,6 +20,7 @@ from medperf.runner.engines import (
     Task,
     docker_archive,
     open_engine,
+    sif,
     singularity_images,
 )
 from medperf.schemas.digests import file_digest
@@ -317,7 +319,7 @@ def test_a_docker_archive_is_converted_once_and_runs_as_the_image_says(
     path = Path(image.identity)
     if path.is_file():
         # a SIF of somebody's is run as it is, and one that was changed is made again
-        assert singularity_images.is_sif(path)
+        assert sif.is_sif(path)
         direct = ImageSource("singularity", None, path, "sha256:" + "1" * 64)
         assert engine.ensure_image(direct, store=store).identity == path
         os.utime(path, (1, 1))
@@ -363,3 +365,46 @@ def test_a_command_that_is_not_there_is_an_exit(bench_of: Callable[[str], Any]) 
     broken = Task(**{**vars(task), "image": LocalImage("singularity", "/absent.sif", "x")})
     with pytest.raises(EngineError, match="Apptainer cannot start"):
         bench.engine.run(broken)
+
+
+def sif_file(path: Path, config: bytes, *, name: bytes = b"oci-config.json") -> Path:
+    """A SIF as far as its headers go: a launch script, one object, its descriptor."""
+    header = bytearray(128)
+    header[32:42] = b"SIF_MAGIC\0"
+    struct.pack_into("<4q", header, 80, 47, 1, 128, 585)
+    object_ = struct.pack(
+        "<i?3I7q128s384x", 0x4006, True, 1, 1, 0, 713, len(config), 0, 0, 0, 0, 0, name
+    )
+    path.write_bytes(bytes(header) + object_ + config)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("config", "folder"),
+    [
+        (b'{"WorkingDir": "/srv/app"}', "/srv/app"),
+        (b'{"WorkingDir": ""}', None),
+        (b'{"WorkingDir": "srv"}', None),
+        (b'{"WorkingDir": "/srv/../etc"}', None),
+        (b'{"WorkingDir": "/srv\\u001b"}', None),
+        (b'{"WorkingDir": 7}', None),
+        (b"[]", None),
+        (b"{", None),
+    ],
+)
+def test_a_sif_tells_the_working_folder_of_its_docker_image(
+    tmp_path: Path, config: bytes, folder: str | None
+) -> None:
+    assert sif.working_folder(sif_file(tmp_path / "x.sif", config)) == folder
+
+
+def test_what_is_no_sif_or_a_short_one_tells_no_working_folder(tmp_path: Path) -> None:
+    whole = sif_file(tmp_path / "x.sif", b'{"WorkingDir": "/w"}')
+    assert sif.is_sif(whole)
+    assert sif.working_folder(sif_file(tmp_path / "y.sif", b"{}", name=b"other")) is None
+    whole.write_bytes(whole.read_bytes()[:300])
+    assert sif.working_folder(whole) is None
+    whole.write_bytes(b"no image")
+    assert not sif.is_sif(whole)
+    assert sif.working_folder(whole) is None
+    assert sif.working_folder(tmp_path / "absent") is None

@@ -1,0 +1,171 @@
+"""Preparators that need several calls and a person in between, in the way that MedPerf's do."""
+
+from pathlib import Path
+
+import pytest
+
+from medperf.runner import flows
+from medperf.runner.flows import ManualWorkError, RawData
+from medperf.schemas.errors import TaskError
+from tests.runner.test_flows import Site, tar
+
+MAIN = '''\
+"""Goes on with its own outputs, reports on each case, fails while a person has to work."""
+import sys
+from pathlib import Path
+
+task = sys.argv[1]
+given = dict(word.removeprefix("--").split("=", 1) for word in sys.argv[2:])
+if task == "prepare":
+    data, labels = Path(given["output_path"]), Path(given["output_labels_path"])
+    report, metadata = Path(given["report_file"]), Path(given["metadata_path"])
+    calls = int(report.read_text().split()[1]) if report.is_file() and report.stat().st_size else 0
+    report.write_text(f"calls: {calls + 1}")
+    (metadata / "scanner.txt").write_text("made by nobody")
+    if not (data / "outline.txt").exists():
+        (data / "outline.txt").write_text("to do")
+        (data / "deep").mkdir()
+        (data / "deep/slow.txt").write_text("took hours")
+        (labels / "labels.csv").write_text("a,1")
+        sys.exit(1)
+    assert (data / "deep/slow.txt").read_text() == "took hours"
+    if (data / "outline.txt").read_text() == "to do":
+        sys.exit(1)
+if task == "sanity_check":
+    assert Path(given["report_file"]).read_text().startswith("calls: ")
+    if Path(given["data_path"], "outline.txt").read_text() != "drawn":
+        sys.exit("the outline is not whole")
+if task == "statistics":
+    assert Path(given["metadata_path"], "scanner.txt").is_file()
+    Path(given["output_path"]).write_text("cases: 20")
+'''
+TASKS = """\
+tasks:
+  prepare:
+    parameters:
+      inputs: {data_path: input_data, labels_path: input_labels}
+      outputs: {output_path: data/, output_labels_path: labels/, metadata_path: metadata/,
+                report_file: {type: file, default: report.yaml}}
+  sanity_check:
+    parameters: {inputs: {data_path: data/, labels_path: labels/, report_file: report.yaml,
+                          metadata_path: metadata/}}
+  statistics:
+    parameters:
+      inputs: {data_path: data/, labels_path: labels/, metadata_path: metadata/}
+      outputs: {output_path: {type: file, default: statistics.yaml}}
+"""
+VOLUMES = """\
+container_type: DockerImage
+image: example/prep:1
+tasks:
+  prepare:
+    input_volumes:
+      data_path: {mount_path: /io/raw_data, type: directory}
+      labels_path: {mount_path: /io/raw_labels, type: directory}
+    output_volumes:
+      output_path: {mount_path: /io/data, type: directory}
+      output_labels_path: {mount_path: /io/labels, type: directory}
+      metadata_path: {mount_path: /io/metadata, type: directory}
+      report_file: {mount_path: /io/report/report.yaml, type: file}
+  sanity_check:
+    input_volumes:
+      data_path: {mount_path: /io/data, type: directory}
+      labels_path: {mount_path: /io/labels, type: directory}
+      report_file: {mount_path: /io/report/report.yaml, type: file}
+  statistics:
+    input_volumes:
+      data_path: {mount_path: /io/data, type: directory}
+      labels_path: {mount_path: /io/labels, type: directory}
+      metadata_path: {mount_path: /io/metadata, type: directory}
+    output_volumes:
+      output_path: {mount_path: /io/statistics/statistics.yaml, type: file}
+"""
+PLACES = """\
+given = {
+    "output_path": "/io/statistics/statistics.yaml" if task == "statistics" else "/io/data",
+    "data_path": "/io/data", "output_labels_path": "/io/labels", "metadata_path": "/io/metadata",
+    "report_file": "/io/report/report.yaml",
+}
+"""
+
+
+def main_for(tasks: str) -> str:
+    """The program, told its places by options or by what the file of tasks mounts."""
+    if tasks is TASKS:
+        return MAIN
+    lines = MAIN.splitlines(keepends=True)
+    at = next(number for number, line in enumerate(lines) if line.startswith("given"))
+    return "".join([*lines[:at], PLACES, *lines[at + 1 :]])
+
+
+@pytest.fixture(params=[TASKS, VOLUMES], ids=["mlcube", "container-config"])
+def prepare(request: pytest.FixtureRequest, tmp_path: Path) -> "Prepare":
+    """One call of `flows.prepare` after another, on one dataset."""
+    return Prepare(tmp_path, request.param)
+
+
+class Prepare:
+    def __init__(self, folder: Path, tasks: str) -> None:
+        for name in ("raw", "raw labels", "site"):
+            (folder / name).mkdir()
+        (folder / "raw/a.txt").write_text("one")
+        archive = tar(folder / "site/image.tar.gz", {"main.py": main_for(tasks)})
+        self.site = Site(folder / "site", archive=archive)
+        self.ready = self.site.cube(tasks, "preparator")
+        self.raw = RawData(folder / "raw", folder / "raw labels")
+        self.into = folder / "dataset"
+
+    def __call__(self, **more: Path) -> flows.Prepared:
+        return flows.prepare(
+            self.ready,
+            data=more.get("data", self.raw.data),
+            labels=self.raw.labels,
+            into=self.into,
+            execution=self.site.how(),
+        )
+
+
+def test_a_reporting_preparator_goes_on_with_what_a_person_made_of_it(prepare: Prepare) -> None:
+    with pytest.raises(ManualWorkError, match=r"is not done .status 1.*says what is to be") as stop:
+        prepare()
+    assert stop.value.exit_code == 4
+    assert str(prepare.into / "report.yaml") in str(stop.value)
+    outline = prepare.into / "data/outline.txt"
+    assert outline.read_text() == "to do"
+    with pytest.raises(ManualWorkError):
+        prepare()
+    outline.write_text("half")
+    with pytest.raises(ManualWorkError, match=r"sanity_check .* failed.*go") as stop:
+        prepare()
+    assert "the outline is not whole" in stop.value.log_tail
+    assert flows.open_prepared(prepare.into) is None
+    outline.write_text("drawn")
+    done = prepare()
+    assert (done.data / "outline.txt").read_text() == "drawn"
+    assert (done.data / "deep/slow.txt").read_text() == "took hours"
+    assert done.report is not None
+    assert done.report.read_text() == "calls: 4"
+    assert done.statistics.read_text() == "cases: 20"
+
+
+def test_other_raw_data_begin_anew(prepare: Prepare, tmp_path: Path) -> None:
+    with pytest.raises(ManualWorkError):
+        prepare()
+    (prepare.into / "data/outline.txt").write_text("drawn")
+    other = tmp_path / "other"
+    other.mkdir()
+    with pytest.raises(ManualWorkError):
+        prepare(data=other)
+    assert (prepare.into / "report.yaml").read_text() == "calls: 1"
+    assert (prepare.into / "data/outline.txt").read_text() == "to do"
+
+
+def test_a_link_in_kept_outputs_refuses_them(prepare: Prepare) -> None:
+    """What a person links into the outputs is shown to the task as a link, and then refused."""
+    with pytest.raises(ManualWorkError):
+        prepare()
+    outline = prepare.into / "data/outline.txt"
+    outline.unlink()
+    outline.symlink_to("/etc/passwd")
+    with pytest.raises(TaskError):
+        prepare()
