@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
-from . import cases, report, tiers, world
+from . import cases, downloads, passes, report, tasks, tiers, world
 
 SIZES = (1_000, 10_000, 100_000)
 
@@ -60,6 +60,11 @@ def _measure(
     add(cases.start(runs))
     report.say("Hashing")
     add(cases.hashing(folder, quick, 3))
+    report.say("Downloading")
+    add(downloads.cases(folder, quick, 3))
+    report.say("Running tasks and passes")
+    add(tasks.cases(folder, runs))
+    add(passes.cases(folder, quick))
     for size in sizes:
         place = folder / str(size)
         place.mkdir()

@@ -242,10 +242,6 @@ def publishing(folder: Path, built: Built, quick: bool) -> Iterator[Case]:
 
 NOT_MEASURED = (
     ("medperf validate beside check-jsonschema", "check-jsonschema is not among our tools yet"),
-    ("overhead of a task over docker run, apptainer exec", "not built yet"),
-    ("four models at once (--jobs)", "a pass still makes one run after another"),
-    ("a pass that publishes 500 results", "not built yet; a proposal takes 100, the next waits"),
-    ("downloads beside curl", "not built yet"),
 )
 
 

@@ -9,6 +9,7 @@ All cubes are one program, `PROGRAM`, and do what they are told. A model is told
 a dict that it hands on to the evaluator beside its predictions:
 
     {"infer": ["fail"]}          {"infer": ["sleep", 2]}       {"evaluate": ["fill", 9000000]}
+    {"infer": ["compute", 2]}
     {"write": "AUC: {Edema: 1}"} {"results": "link" | "fifo" | "folder" | "nothing"}
 
 The preparator is told by a file `how.json` in the raw data, with its tasks' names as keys.
@@ -21,7 +22,7 @@ import shutil
 import subprocess
 import sys
 import tarfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -76,6 +77,8 @@ if what == "fail":
     sys.exit(3)
 if what == "sleep":
     time.sleep(words[0])
+while what == "compute" and time.process_time() < words[0]:
+    pass
 if what == "memory":
     hog = bytearray(words[0])
 if what == "fill":
@@ -439,6 +442,31 @@ class World(People):
 
         Without `approve` the committee has not signed yet.
         """
+        files, _ = self._model_files(name, how, owner=owner, images=images, **spec)
+        if approve:
+            self.merge(files, name, by=owner)
+        else:
+            self.push(files, by=owner)
+        return f"{owner}/{name}"
+
+    def add_models(self, names: Iterable[str]) -> None:
+        """Models that do nothing special, approved, all in one commit."""
+        files: dict[str, bytes] = {}
+        for name in names:
+            made, path = self._model_files(name, None, owner="modeler", images=None)
+            files |= made | self.committee.statement(path, made[path])
+        self.push(files, by="modeler")
+
+    def _model_files(
+        self,
+        name: str,
+        how: Mapping[str, Any] | None,
+        *,
+        owner: str,
+        images: Images | None,
+        **spec: Any,
+    ) -> tuple[Files, str]:
+        """A model, its association and its owner's statement; the association's path."""
         place, ref = self.place(owner), f"{owner}/{name}"
         data = self.cube(name, owner, "model", images or self.images, how=how, **spec)
         view = place.view()
@@ -464,12 +492,7 @@ class World(People):
             trial=trial.manifest(),
         )
         files = {paths.cube_path(ref): data, path: association}
-        files |= place.statement(path, association)
-        if approve:
-            self.merge(files, name, by=owner)
-        else:
-            self.push(files, by=owner)
-        return ref
+        return files | place.statement(path, association), path
 
     def push(self, files: Mapping[str, bytes], *, by: str) -> str:
         """A commit with these files straight on main, as somebody with the right to push can."""
