@@ -149,6 +149,12 @@ def _site(place: Workplace, view: View) -> Iterator[str]:
     yield f"engine {place.profile.engine}, {limits.memory} of memory (engine, limits.memory)"
     if policy.consent == "cube":
         yield "each run needs 'medperf approve-run' (policy.consent: cube)"
+    if policy.releasers > 1 and policy.release != "automatic":
+        yield "two members must release a result (policy.releasers: 2)"
+    if policy.benchmarks is not None:
+        yield f"only for {', '.join(policy.benchmarks)} (policy.benchmarks)"
+    if policy.owners is not None:
+        yield f"only cubes of {', '.join(policy.owners)} and its own (policy.owners)"
     if policy.release == "manual":
         yield "a person releases each result (policy.release: manual)"
     elif policy.release == "automatic":

@@ -19,7 +19,7 @@ from .held import held_back
 from .lock import worked_on
 from .partial import is_begun, partial_of
 from .plan import Asked, Here, Pair, Plan, make_plan
-from .policy import cube_obstacle
+from .policy import benchmark_obstacle, cube_obstacle
 from .publish import proposed_paths
 from .records import Record, RunFolder
 from .second_person import who_agreed
@@ -227,6 +227,9 @@ def _site_obstacle(
 ) -> tuple[str, str]:
     """Why this site cannot or will not run a pair: a machine word and a sentence."""
     pair, engine = asked.pair, place.profile.engine
+    word, sentence = benchmark_obstacle(place.profile, pair.benchmark)
+    if word:
+        return word, sentence
     if view.dataset(pair.dataset).manifest.spec.commitment not in commitments:
         return "no-data", f"The data of {pair.dataset} are not on this machine."
     if engine not in asked.engines:

@@ -1,4 +1,4 @@
-"""What this site lets run at all, whoever has approved it: engines, owners, resources."""
+"""What this site lets run at all, whoever approved it: benchmarks, owners, engines, resources."""
 
 from ..runner.workshop import choose_image
 from ..schemas.errors import CubeError, EngineError
@@ -13,9 +13,25 @@ def check_cube(profile: Profile, cube: Cube) -> None:
         raise (CubeError if word == "no-image" else EngineError)(sentence)
 
 
+def benchmark_obstacle(profile: Profile, benchmark: str) -> tuple[str, str]:
+    """Why this site runs nothing for a benchmark: a machine word and a sentence, or nothing."""
+    allowed = profile.policy.benchmarks
+    if allowed is None or benchmark in allowed:
+        return "", ""
+    return "benchmark", (
+        f"This site runs nothing for {benchmark} (policy.benchmarks: {', '.join(allowed)})."
+    )
+
+
 def cube_obstacle(profile: Profile, cube: Cube) -> tuple[str, str]:
     """Why this site cannot or will not run a cube: a machine word and a sentence, or nothing."""
     name = f"{cube.metadata.owner}/{cube.metadata.name}"
+    owners = profile.policy.owners
+    if owners is not None and cube.metadata.owner not in (*owners, profile.me.owner):
+        return "owner", (
+            f"{name} is of an owner whose cubes this site does not run (policy.owners: "
+            f"{', '.join(owners)})."
+        )
     if profile.engine == "sandbox" and not (
         profile.policy.sandbox_foreign or cube.metadata.owner == profile.me.owner
     ):

@@ -23,6 +23,7 @@ from .execute import Made, Order, execution, make_run
 from .lock import locked
 from .observe import evaluator_of, make_pair, mirrors_of
 from .plan import Pair
+from .policy import benchmark_obstacle
 from .workplace import Workplace
 
 Say = Callable[[str], None]
@@ -154,6 +155,9 @@ def reference_run(
 ) -> Reference:
     """Runs the benchmark's reference model on a submitted dataset, or finds that it has run."""
     item = view.benchmark(benchmark)
+    word, sentence = benchmark_obstacle(place.profile, item.ref)
+    if word:
+        raise UsageError(sentence)
     dataset = place.datasets.find(data_uid)
     ref = f"{place.owner}/{dataset.record.name}"
     registered = view.datasets.get(ref)

@@ -91,6 +91,8 @@ class Policy(Part):
     k: Annotated[int, Field(ge=3)] = 10
     bits_per_run: Annotated[int, Field(ge=1)] = 256
     sandbox_foreign: bool = False
+    benchmarks: Annotated[Many[Ref], Field(min_length=1)] | None = None
+    owners: Annotated[Many[Name], Field(min_length=1)] | None = None
     files: Many[str] = ()
     hosts: Many[str] = ()
     results_per_benchmark: Annotated[int, Field(ge=1)] | None = None

@@ -63,8 +63,11 @@ def test_a_result_of_another_registry_with_the_same_people_is_no_result(
 ) -> None:
     twin = everything(new(registry_id=OTHER_ID))
     world.commit(twin.result(), by="hospital/ward")
-    assert world.view().results == {} or only_result(world)[0] == "invalid"
-    assert "runKey" in notes(world.view()) or "another registry" in only_result(world)[1]
+    answer, reasons = only_result(world)
+    assert answer == "invalid"
+    assert f"it is of another registry, {OTHER_ID}" in reasons
+    assert "its runKey is not that of its pins" in reasons
+    assert f"its signature says registry '{OTHER_ID}'" in reasons
 
 
 def test_a_truncated_statement_does_not_count(world: World) -> None:
@@ -72,7 +75,7 @@ def test_a_truncated_statement_does_not_count(world: World) -> None:
     ((name, data),) = world.approval(OTHER, "committee/alice").items()
     world.commit({name: data[:-20]})
     assert state(world) == "pending"
-    assert name in notes(world.view())
+    assert f"{name}: A bundle is not JSON in UTF-8" in notes(world.view())
 
 
 def test_a_statement_over_one_file_does_not_count_beside_another(world: World) -> None:
@@ -93,7 +96,9 @@ def test_a_statement_over_another_benchmarks_file_of_the_same_name_does_not_coun
     target = "associations/committee/other/models/modeler__resnet.yaml"
     (data,) = world.approval(RESNET, "committee/alice").values()
     world.commit({paths.statement_path(target, 1, "committee", "alice"): data})
-    assert state(world, target) == "pending"
+    found = world.view().ledger.association_state(target)
+    assert (found.state, found.signed) == ("pending", ("modeler/max",))
+    assert "committee" in " ".join(found.missing)
 
 
 def test_a_result_of_one_dataset_does_not_count_at_the_path_of_another(world: World) -> None:
@@ -103,6 +108,7 @@ def test_a_result_of_one_dataset_does_not_count_at_the_path_of_another(world: Wo
     moved = {path.replace("hospital__chest", "hospital__other"): files[path] for path in files}
     world.commit(moved, by="hospital/ward")
     assert world.view().results == {}
+    assert "hospital__other" in notes(world.view())
     assert "hospital/chest" in notes(world.view())
 
 
@@ -121,15 +127,20 @@ def test_a_truncated_result_or_signature_is_invalid(world: World, cut: int) -> N
     files = world.result()
     (path, data), (signature, bundle) = files.items()
     world.commit({path: data, signature: bundle[:-cut]}, by="hospital/ward")
-    answer, _ = only_result(world)
+    answer, reasons = only_result(world)
     assert answer == ("valid" if cut == 1 else "invalid")  # the last byte is the line's end
+    assert ("A bundle is not JSON in UTF-8" in reasons) == (cut != 1)
 
 
 def test_a_result_that_lost_its_last_lines_is_no_result(world: World) -> None:
     files = world.result()
     (path, data), (signature, bundle) = files.items()
     world.commit({path: data[:-30], signature: bundle}, by="hospital/ward")
-    assert world.view().results == {} or only_result(world)[0] == "invalid"
+    assert world.view().results == {}
+    assert f"{path}: " in notes(world.view())
+    found = world.view().result(path)
+    assert found is not None
+    assert (found.answer, found.reasons) == ("invalid", ("it is no valid document",))
 
 
 # ------------------------------------------------------------------------ keys and roles

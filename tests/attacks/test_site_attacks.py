@@ -17,6 +17,7 @@ from medperf.schemas.errors import InvalidDocumentError
 from ..reconciler.world import PROGRAM, Images, World, git, pack, pinned
 
 ROOT = Path(__file__).parents[2]
+HARMFUL = {"\x1b", "\x07", "\x9b", "\u202e"}
 
 ODD_PREDICTIONS = """
 import os, sys
@@ -33,6 +34,15 @@ if what == "fifo":
     os.mkfifo(output / "pipe")
 if what == "names":
     (output / "\\x1b[2J;rm -rf $(HOME) \\n.csv").write_text("x")
+if what == "hard":
+    os.link(next(Path(given["data_path"]).iterdir()), output / "input.txt")
+if what == "sparse":
+    with (output / "big.csv").open("wb") as file:
+        file.truncate(10 << 30)
+if what == "log":
+    print("\\x1b]0;owned\\x07\\x9b31m\\u202e patient 4711", flush=True)
+    print("\\x1b[2J\\u202e patient 4711", file=sys.stderr, flush=True)
+    sys.exit("\\x1b[31m\\x07 the end")
 """
 
 
@@ -67,10 +77,35 @@ def test_predictions_that_are_no_plain_files_never_reach_the_evaluator(
 def test_odd_names_of_predictions_harm_nobody(site: World) -> None:
     program = ODD_PREDICTIONS.replace("WHAT", "'names'")
     site.add_model("odd", images=images(site, "odd", program))
-    outcome = run(site, "modeler/odd")
-    assert outcome in ("done", "failed")
+    assert run(site, "modeler/odd") == "done"
     shown = site.medperf("status").stdout + site.medperf("explain", "modeler/odd").stdout
     assert "\x1b" not in shown
+
+
+@pytest.mark.parametrize("what", ["hard", "sparse"])
+def test_predictions_that_are_an_input_or_ten_gigabytes_of_nothing_are_not_made(
+    site: World, what: str
+) -> None:
+    """The kernel refuses a link across mounts; the sweep of outputs, a file beyond the limit."""
+    program = ODD_PREDICTIONS.replace("WHAT", repr(what))
+    site.add_model("odd", images=images(site, "odd", program))
+    assert run(site, "modeler/odd") == "failed"
+    found = site.run("modeler/odd")
+    assert found.reason == {"hard": "exit", "sparse": "output"}[what]
+    if what == "hard":
+        (log,) = site.hospital.runs.folder(found.pair).logs.glob("infer*")
+        assert "Invalid cross-device link" in log.read_text()
+    assert not site.hospital.runs.folder(found.pair).predictions.exists()
+
+
+def test_a_log_that_acts_on_a_terminal_is_shown_harmless(site: World) -> None:
+    program = ODD_PREDICTIONS.replace("WHAT", "'log'")
+    site.add_model("odd", images=images(site, "odd", program))
+    for words in (["reconcile"], ["status"], ["explain", "modeler/odd"], ["plan", "--json"]):
+        done = site.medperf(*words)
+        shown = done.stdout + done.stderr
+        assert not set(shown) & HARMFUL, words
+        assert "modeler" in shown
 
 
 @pytest.mark.parametrize(
@@ -106,6 +141,7 @@ def test_long_decimals_leave_as_the_declared_ones_only(site: World, digits: str)
 def test_two_documents_in_one_file_stay(site: World) -> None:
     site.add_model("two", {"write": "AUC: {Edema: 0.5}\nn: {Edema: 60}\n---\nmore: 1\n"})
     assert run(site, "modeler/two") == "withheld"
+    assert "a second document" in site.run("modeler/two").explanation
 
 
 def test_an_evaluators_flood_is_stopped_long_before_ten_gigabytes(site: World) -> None:
@@ -137,6 +173,7 @@ def test_additional_files_that_changed_after_the_approval_are_not_used(site: Wor
     pack(site.folder / "extra.tar.gz", {"weights.npz": b"evil"})
     assert run(site, "modeler/weights") == "failed"
     assert site.run("modeler/weights").reason == "asset"
+    assert "pinned" in site.run("modeler/weights").explanation
 
 
 @pytest.mark.parametrize(
@@ -237,6 +274,8 @@ def test_a_name_in_git_that_acts_on_a_terminal_is_shown_harmless(site: World) ->
     assert tip is not None
     commit = hostile_commit(site, tip)
     git(site.url, "update-ref", "refs/heads/main", commit)
+    git(site.url, "update-ref", "refs/heads/proposals/modeler/evil", hostile_commit(site, commit))
+    git(site.url, "update-ref", "refs/heads/proposals/modeler/\u202eevil\x9b", commit)
     for words in (
         ["status"],
         ["plan"],
@@ -247,10 +286,15 @@ def test_a_name_in_git_that_acts_on_a_terminal_is_shown_harmless(site: World) ->
         ["mlcube", "ls"],
         ["result", "ls"],
         ["proposal", "ls"],
+        ["proposal", "view", "modeler/evil"],
+        ["proposal", "merge", "modeler/evil", "-y"],
+        ["registry", "verify", "--json"],
+        ["proposal", "ls", "--json"],
+        ["explain", "--json"],
     ):
         done = site.medperf(*words)
         shown = done.stdout + done.stderr
-        assert not set(shown) & {"\x1b", "\x07", "\u202e"}, words
+        assert not set(shown) & HARMFUL, words
 
 
 # --------------------------------------------------------------- between look and publish

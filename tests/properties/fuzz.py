@@ -19,11 +19,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from medperf.registry.checkpoints import _read as read_checkpoint
+from medperf.registry.handover import read_handover
 from medperf.registry.keys import FileSigner
 from medperf.registry.paths import classify
 from medperf.registry.public_keys import from_key_bytes, key_blob
 from medperf.registry.sshsig import commit_signer, sign_commit, sshsig_sign, sshsig_verify
-from medperf.registry.statements import make_approval, read_bundle
+from medperf.registry.statements import (
+    make_approval,
+    make_handover,
+    make_release,
+    make_result,
+    read_bundle,
+)
 from medperf.runner import container_config, mlcube_format
 from medperf.runner.archives import unpack
 from medperf.runner.content import parse_lines
@@ -91,6 +98,16 @@ def targets(folder: Path) -> list[Target]:
     bundles.append(
         make_approval(signer, by="a/b", registry="x", subject_name="x.yaml", data=b"x", reason="y")
     )
+    bundles += [
+        make_result(signer, by="a/b", registry="x", run_key="0" * 64, subject_name="x", data=b"x"),
+        make_release(signer, by="a/b", registry="x", run_key="0" * 64, data=b"x"),
+        make_handover(signer, by="a/b", registry="x", subject_name="1.json", data=b"x"),
+    ]
+    handover = (
+        b'{"commits":["' + b"a" * 40 + b'","' + b"b" * 40 + b'"],"new":{"head":"' + b"d" * 40
+        + b'","root":"' + b"c" * 40 + b'"},"old":{"head":"' + b"b" * 40 + b'","root":"'
+        + b"a" * 40 + b'"},"reason":"R","registry":"x"}'
+    )  # fmt: skip
     commit = sign_commit(
         b"tree " + b"0" * 40 + b"\nauthor a <a@b> 1 +0000\ncommitter a <a@b> 1 +0000\n\nHello\n",
         signer,
@@ -132,6 +149,7 @@ def targets(folder: Path) -> list[Target]:
         Target("evaluator's file", parse_evaluator_file, results),
         Target("bundles", verify_bundle, [*bundles, signed]),
         Target("checkpoints", lambda data: read_checkpoint(data, "a/b"), [checkpoint]),
+        Target("hand-overs", read_handover, [handover]),
         Target("paths", as_text(classify), paths),
         Target("signed commits", commit_signer, [commit]),
         Target("SSH signatures", as_text(lambda t: sshsig_verify(t, b"data", "git")), [armour]),

@@ -4,10 +4,11 @@ import json
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from medperf.reconciler import passes
+from medperf.reconciler import observe, passes
 from medperf.reconciler.lock import locked
 from medperf.reconciler.observe import look
 from medperf.reconciler.passes import reconcile
@@ -17,7 +18,8 @@ from medperf.reconciler.results import awaiting, consent, decide, describe_run, 
 from medperf.reconciler.workplace import Workplace
 from medperf.registry.paths import result_path
 from medperf.registry.view import View
-from medperf.schemas.errors import EngineError, StalledError, WaitError
+from medperf.schemas import digests
+from medperf.schemas.errors import EngineError, RegistryError, StalledError, WaitError
 
 from .world import World, git, pack, pinned, quiet
 
@@ -405,6 +407,24 @@ def test_a_cube_of_others_may_be_kept_out_of_the_sandbox(world: World) -> None:
     assert world.states() == {REF: "blocked sandbox-foreign"}
 
 
+def test_a_site_runs_for_its_own_benchmarks_and_owners_only(world: World) -> None:
+    """Whatever is approved: the reference model is the committee's, and so is the evaluator."""
+    world.set("hospital", "policy.owners=[modeler]")
+    assert world.states() == {REF: "blocked owner"}
+    assert "committee/ref is of an owner whose cubes" in world.run().explanation
+    world.set("hospital", "policy.owners=[committee]")
+    assert world.states() == {REF: "due"}
+    world.set("hospital", "policy.benchmarks=[committee/other]")
+    assert world.states() == {REF: "blocked benchmark"}
+    assert "policy.benchmarks: committee/other" in world.run().explanation
+    assert world.reconcile().ran == ()
+    world.set("hospital", "policy.benchmarks=[committee/toy]", "policy.releasers=2")
+    said = world.medperf("explain", REF).stdout
+    for words in ("only for committee/toy", "only cubes of committee", "two members must release"):
+        assert words in said
+    assert world.states() == {REF: "due"}
+
+
 def test_a_cube_that_asks_for_more_than_the_site_gives_is_blocked(world: World) -> None:
     world.add_model("huge", resources={"memory": "512Gi"})
     world.add_model("graphic", resources={"gpus": 2})
@@ -488,6 +508,50 @@ def test_what_stands_at_a_runs_path_and_is_no_result_blocks(world: World) -> Non
     git(world.url, "update-ref", "-d", "refs/heads/sites/hospital/ward")
     assert world.states() == {REF: "blocked collision"}
     assert world.reconcile().published is None
+
+
+def test_another_run_whose_key_begins_alike_is_not_taken_for_this_one(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The path has 16 hex of the key; a valid result there that says another key is not ours."""
+    world.reconcile()
+    release(world)
+    world.reconcile()
+    world.accept("sites/hospital/ward")
+    assert world.states() == {REF: "published"}
+    real = digests.run_key
+
+    def alike(**parts: Any) -> str:
+        key = real(**parts)
+        return key[:16] + key[16:][::-1]
+
+    monkeypatch.setattr(observe, "run_key", alike)
+    run = world.run()
+    assert (run.state, run.reason) == (State.BLOCKED, "collision")
+
+
+def test_what_is_released_waits_while_the_registry_cannot_be_asked(world: World) -> None:
+    world.reconcile()
+    release(world)
+    away = Path(world.url).rename(world.folder / "away.git")
+    with pytest.raises(RegistryError, match=r"registry\.git"):
+        publish_released(world.hospital)
+    away.rename(world.url)
+    assert git(world.url, "for-each-ref", "refs/heads/sites") == ""
+    published = publish_released(world.hospital)
+    assert published is not None
+    assert published.results == 1
+
+
+def test_a_storage_behind_a_symbolic_link_works(world: World) -> None:
+    storage = world.hospital.storage
+    world.close()
+    there = world.folder / "elsewhere"
+    storage.rename(there)
+    storage.symlink_to(there)
+    summary = world.reconcile()
+    assert [run.outcome for run in summary.ran] == ["done"]
+    assert world.states() == {REF: "awaiting-release"}
 
 
 def test_a_registry_that_goes_back_stops_the_site(world: World) -> None:
