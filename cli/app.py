@@ -53,6 +53,8 @@ MACHINE = {  # faults of the machine, not of the program: what to do about each
     errno.EROFS: "That is read-only here: name another place.",
     errno.EISDIR: "A folder lies where a file belongs: move it away.",
     errno.ENOTDIR: "A file lies where a folder belongs: move it away.",
+    errno.EEXIST: "Something else lies there already: name another place.",
+    errno.ENAMETOOLONG: "That name is too long here: name a shorter one.",
     errno.EIO: "The disk cannot be read or written there: look at it before going on.",
 }
 

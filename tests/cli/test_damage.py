@@ -86,6 +86,15 @@ def test_a_folder_in_a_files_place_is_named(desks: Desks) -> None:
     assert f"({file}). A folder lies where a file belongs" in answer.said
 
 
+def test_a_file_where_answers_should_go_is_named(desks: Desks, tmp_path: Path) -> None:
+    taken = tmp_path / "taken"
+    taken.write_text("mine")
+    answer = desks.hospital("registry", "keys", "--format", "pem", "-o", str(taken))
+    assert answer.code == 1
+    assert f"({taken}). Something else lies there already" in answer.said
+    assert taken.read_text() == "mine"
+
+
 def test_a_registry_that_was_emptied_is_told_from_one_that_is_away(desks: Desks) -> None:
     registry = Path(desks.world.url)
     away = registry.with_name("away.git")
