@@ -86,7 +86,7 @@ def reconcile(
 def _clean(at_work: Pass) -> None:
     """Ends what a killed pass left; with an engine that does not answer nothing is run."""
     try:
-        at_work.place.engine.clean(at_work.place.label_prefix)
+        at_work.place.end_leftovers()
     except EngineError as error:
         at_work.problems[str(error)] = None
 

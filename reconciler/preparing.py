@@ -67,6 +67,7 @@ def create_dataset(
     )
     with locked(place.storage):
         _refuse_second(place, parts.name)
+        place.end_leftovers()
         dataset = _unfinished(place, record)
         settings = view.cube_settings(preparator.ref)
         ready = place.ready(
@@ -196,6 +197,6 @@ def reference_run(
         mirrors=mirrors_of(view, pair),
     )
     with locked(place.storage):
-        place.engine.clean(place.label_prefix)
+        place.end_leftovers()
         made = make_run(place, order, still_wanted=lambda: None, say=say, stop=stop)
     return Reference(pair, made, ref, registered.digest)

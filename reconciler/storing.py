@@ -110,7 +110,7 @@ def remove(place: Workplace, items: Sequence[Item]) -> int:
     freed = 0
     with locked(place.storage):
         if any(item.kind == "images" for item in items):
-            place.engine.clean(place.label_prefix)
+            place.end_leftovers()
         for item in items:
             if not item.again or not item.path.resolve().is_relative_to(place.storage.resolve()):
                 raise DataError(f"{item.path} is not to be removed: nothing makes it again.")

@@ -56,6 +56,7 @@ def run_one_task(
     if output.exists() and any(output.iterdir()):
         raise UsageError(f"{output} is not empty: name a new folder.")
     outputs = {slot.key: output / slot.key for slot in spec.outputs}
+    place.end_leftovers()
     label = f"task-{part.digest[7:19]}"
     how = execution(place, label, output / "logs", stop)
     say(f"{part.name}: {task}")

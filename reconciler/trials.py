@@ -116,6 +116,7 @@ def run_trial(
     if cache and (known := find_report(root, key)) is not None:
         say(f"The same trial has passed before ({known.id}); --no-cache runs it again.")
         return known
+    place.end_leftovers()
     parts = (setup.preparator, setup.model, setup.evaluator)
     ready = [
         place.ready(part.cube, part.digest, mirrors=setup.mirrors, say=say, stop=stop)

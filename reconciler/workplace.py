@@ -273,6 +273,10 @@ class Workplace:
         """The container engine of this profile."""
         return open_engine(self.profile.engine, state=self.storage / "engine")
 
+    def end_leftovers(self) -> None:
+        """Ends what a killed command of this storage left running; what others run stays."""
+        self.engine.clean(self.label_prefix)
+
     @cached_property
     def workshop(self) -> Workshop:
         """Where cubes are made ready to run."""

@@ -225,6 +225,28 @@ def test_a_push_that_outlives_its_pass_and_the_next_pass_publish_once(world: Wor
     finish(world)
 
 
+def test_a_killed_trial_is_cleared_away_by_the_next(world: World) -> None:
+    world.add_model("slow", {"infer": ["sleep", 2]}, approve=False)
+    data = world.dataset().data
+    words = ["mlcube", "run-test", "--mlcube", "modeler/slow", "--task", "infer"]
+    words += ["--input", f"data_path={data}", "--output"]
+    notes = world.modeler.storage / "engine"
+    process = subprocess.Popen(
+        [str(MEDPERF), *words, str(world.folder / "first")],
+        env={**os.environ, "MEDPERF_HOME": str(world.folder / "modeler")},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    until(lambda: bool(list(notes.glob("*.json"))), 60, "the task has begun")
+    process.kill()
+    process.wait(30)
+    assert list(notes.glob("*.json"))
+    done = world.medperf(*words, str(world.folder / "second"), by="modeler")
+    assert done.returncode == 0, done.stderr
+    assert list(notes.glob("*.json")) == []
+
+
 def test_of_two_passes_at_once_one_does_the_work(world: World) -> None:
     world.add_model("slow", {"infer": ["sleep", 1]})
     first = Pass(world)
