@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
-from . import cases, downloads, passes, report, tasks, tiers, world
+from . import cases, downloads, judging, passes, report, tasks, tiers, world
 
 SIZES = (1_000, 10_000, 100_000)
 
@@ -65,6 +65,11 @@ def _measure(
     report.say("Running tasks and passes")
     add(tasks.cases(folder, runs))
     add(passes.cases(folder, quick))
+    report.say("Verifying")
+    place = folder / "thousand"
+    place.mkdir()
+    add(judging.thousand(place, min(runs, 5)))
+    shutil.rmtree(place)
     for size in sizes:
         place = folder / str(size)
         place.mkdir()
@@ -73,10 +78,11 @@ def _measure(
         built = world.build(place, size)
         report.say(f"  built in {time.monotonic() - start:.0f} s")
         add(cases.registry(place, built, size, min(runs, 5), growth))
+        if size <= 10_000:
+            add(judging.work_tree(place, built, size, min(runs, 3)))
         if size == min(sizes):
             add(cases.publishing(place, built, quick))
         shutil.rmtree(place)
-    add(cases.missing())
     return found, growth
 
 

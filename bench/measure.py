@@ -22,6 +22,11 @@ class Sample:
     processor: float
     memory: float
 
+    def __str__(self) -> str:
+        # on a machine with other work the processor's seconds say more than the clock's
+        clock, busy = f"{self.seconds:.2f} s", f"{self.processor:.2f} s of processor"
+        return f"{clock} ({busy}), {self.memory:.0f} MB"
+
 
 def command(
     words: Sequence[str | Path],

@@ -62,9 +62,14 @@ class Built:
             _fast_import(self.url, stream.read())
 
 
-def build(folder: Path, manifests: int) -> Built:
-    """A registry of about so many manifests below `folder`."""
-    shape = Shape.of(manifests)
+def build(
+    folder: Path, manifests: int = 0, *, shape: Shape | None = None, most: int | None = None
+) -> Built:
+    """A registry below `folder`: of about so many manifests, or of this shape.
+
+    With `most`, so many results at most are there from the start.
+    """
+    shape = shape or Shape.of(manifests)
     world = World(folder)
     try:
         _lay_out(world, shape)
@@ -72,7 +77,7 @@ def build(folder: Path, manifests: int) -> Built:
         mine = [run for run in runs if run[0].startswith(SITE + "/")]
         held = mine[-min(A_COMMIT, len(mine) // 2) :]
         late = set(held)
-        early = [run for run in runs if run not in late]
+        early = [run for run in runs if run not in late][:most]
         stream = _Stream(world)
         tip = world.tip or ""
         for at in range(0, len(early), A_COMMIT):

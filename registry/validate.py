@@ -11,6 +11,7 @@ Policy is read from main, never from the proposal: that is rule 1's first parent
 only what bears on the proposal is read (`bearing.py`), so the cost is that of what is proposed.
 """
 
+import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -386,18 +387,17 @@ def validate_files(root: Path) -> list[Problem]:
     items: list[Item[Any]] = []
     found: list[Problem] = []
     paths: list[str] = []
-    for path in _governed_files(root):
+    for path, is_file in sorted(_governed_files(root)):
         place = classify(path)
         paths.append(path)
-        file = root / path
-        if file.is_symlink() or not file.is_file():
+        if not is_file:
             wrong = file_problem(place, "120000")
             found += [wrong] if wrong else []
             continue
         if place.kind == "statement":
             continue
         try:
-            with file.open("rb") as opened:
+            with open(f"{root}/{path}", "rb", buffering=0) as opened:  # noqa: PTH123 - thousands
                 data = opened.read(place.limit + 1)
             items.append(read_item(path, data))
         except InvalidDocumentError as error:
@@ -409,17 +409,26 @@ def validate_files(root: Path) -> list[Problem]:
     return sorted(found, key=_order)
 
 
-def _governed_files(root: Path) -> list[str]:
-    found = [path.name for path in root.glob("registry.*") if classify(path.name).governed]
+def _governed_files(root: Path) -> Iterator[tuple[str, bool]]:
+    """Each path below the governed folders that is no folder, and whether it is a plain file."""
+    for path in root.glob("registry.*"):
+        if classify(path.name).governed:
+            yield path.name, path.is_file() and not path.is_symlink()
+    waiting = []
     for folder in GOVERNED:
-        top = root / folder
-        if top.is_symlink():
-            found.append(folder + "/")
-            continue
-        for path in top.rglob("*"):
-            if path.is_symlink() or not path.is_dir():
-                found.append(path.relative_to(root).as_posix())
-    return sorted(found)
+        if (root / folder).is_symlink():
+            yield folder + "/", False
+        elif (root / folder).is_dir():
+            waiting.append(folder)
+    while waiting:
+        folder = waiting.pop()
+        with os.scandir(root / folder) as entries:
+            for entry in entries:
+                where = f"{folder}/{entry.name}"
+                if entry.is_dir(follow_symlinks=False):
+                    waiting.append(where)
+                else:
+                    yield where, entry.is_file(follow_symlinks=False)
 
 
 def _order(problem: Problem) -> tuple[str, int]:

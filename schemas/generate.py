@@ -11,6 +11,7 @@ import argparse
 import json
 import re
 import sys
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,12 @@ DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 def schema_file(kind: type[Any]) -> Path:
     """Where the JSON Schema of this kind stands: BenchmarkSettings → benchmark-settings.json."""
-    return FOLDER / (re.sub(r"(?<!^)(?=[A-Z])", "-", kind.__name__).lower() + ".json")
+    return _file(kind.__name__)
+
+
+@cache
+def _file(kind: str) -> Path:
+    return FOLDER / (re.sub(r"(?<!^)(?=[A-Z])", "-", kind).lower() + ".json")
 
 
 def schema_of(kind: type[Any]) -> dict[str, Any]:
