@@ -1,6 +1,7 @@
 """`medperf benchmark run`: what is due for one benchmark on one dataset."""
 
 import threading
+from pathlib import Path
 
 import click
 
@@ -20,7 +21,15 @@ from .runs import print_summary
     "models",
     multiple=True,
     metavar="M",
-    help="Only this model, again if it failed. Repeatable.",
+    help="Only this model, again if it failed. Repeatable, or names between commas.",
+)
+@click.option(
+    "-f",
+    "--models-from-file",
+    "models_file",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Only the models that FILE names, between commas or a line each.",
 )
 @click.option(
     "--ignore-model-errors",
@@ -38,6 +47,7 @@ def run(
     benchmark: str,
     data_uid: str,
     models: tuple[str, ...],
+    models_file: Path | None,
     ignore_model_errors: bool,
     no_cache: bool,
     jobs: int | None,
@@ -53,6 +63,7 @@ def run(
     Examples:
       medperf benchmark run --benchmark chestxray --data_uid chest --jobs 2
       medperf benchmark run -b chestxray -d chest -m resnet --ignore-model-errors
+      medperf benchmark run -b chestxray -d chest --models-from-file models.txt
     """
     from ..reconciler.running import run_benchmark
 
@@ -62,7 +73,7 @@ def run(
             place,
             benchmark=benchmark,
             data_uid=data_uid,
-            models=models,
+            models=named_models(models, models_file),
             ignore_model_errors=ignore_model_errors,
             cache=not no_cache,
             jobs=jobs,
@@ -76,3 +87,18 @@ def run(
     if stop.is_set():
         return 130
     return 1 if summary.failed else 0
+
+
+def named_models(models: tuple[str, ...], file: Path | None) -> tuple[str, ...]:
+    """The models of the options and of the file, each once, in their order."""
+    lines = list(models)
+    if file is not None:
+        try:
+            text = file.read_text("utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise click.UsageError(f"{file} is no text file that can be read.") from error
+        lines += [line.partition("#")[0] for line in text.splitlines()]
+        if not any(line.strip(" ,") for line in lines[len(models) :]):
+            raise click.UsageError(f"{file} names no model: write names, a line each.")
+    names = (word.strip() for line in lines for word in line.split(","))
+    return tuple(dict.fromkeys(name for name in names if name))

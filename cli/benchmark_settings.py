@@ -81,10 +81,10 @@ def settings(
         threshold=threshold,
         approve_models=approve_models,
         approve_datasets=approve_datasets,
-        priorities={name: _number(one, text) for one, name, text in _pairs(priorities)} or None,
+        priorities={name: _number(one, text) for one, name, text in pairs(priorities)} or None,
         description=description,
-        labels={name: text or None for _, name, text in _pairs(labels)} or None,
-        mirrors=tuple((name, text) for _, name, text in _pairs(mirrors)),
+        labels={name: text or None for _, name, text in pairs(labels)} or None,
+        mirrors=tuple((name, text) for _, name, text in pairs(mirrors)),
     )
     with workplace(ctx) as place:
         if change.empty:
@@ -116,7 +116,7 @@ def change_settings(place: "Workplace", named: str, change: "Change", *, yes: bo
     print_text(f"Merged as {done.commit[:12]}: in force.")
 
 
-def _pairs(words: tuple[str, ...]) -> list[tuple[str, str, str]]:
+def pairs(words: tuple[str, ...]) -> list[tuple[str, str, str]]:
     """Each word, what stands before its last `=`, and what behind (an address has its own)."""
     found = []
     for word in words:

@@ -8,6 +8,7 @@ from .data_moving import check, export, import_, pack_demo, print_local
 from .desk import ask_to_send, json_option, workplace, yes_option
 from .groups import NearGroup
 from .inviting import propose_association
+from .object_settings import dataset_settings
 from .objects import show
 from .output import print_json, print_table, print_text, say
 
@@ -23,7 +24,7 @@ def command() -> None:
     """
 
 
-for _one in (pack_demo, check, export, import_):
+for _one in (pack_demo, check, export, import_, dataset_settings):
     command.add_command(_one)
 
 

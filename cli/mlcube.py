@@ -10,6 +10,7 @@ from .cube_making import create, package, run_test
 from .desk import ask_to_send, json_option, workplace, yes_option
 from .groups import NearGroup
 from .inviting import associate_model
+from .object_settings import cube_settings
 from .objects import show
 from .output import print_json, print_table, print_text, say
 
@@ -28,7 +29,7 @@ def command() -> None:
     """
 
 
-for _one in (create, package, run_test):
+for _one in (create, package, run_test, cube_settings):
     command.add_command(_one)
 
 
@@ -204,10 +205,16 @@ def ls(ctx: click.Context, mine: bool, as_json: bool) -> None:
     items = [
         item for ref, item in sorted(view.cubes.items()) if not mine or ref.startswith(owner + "/")
     ]
+    old = view.deprecated_cubes()
     if as_json:
         print_json(
             [
-                {"ref": item.ref, "digest": item.digest, "role": item.manifest.spec.role}
+                {
+                    "ref": item.ref,
+                    "digest": item.digest,
+                    "role": item.manifest.spec.role,
+                    "deprecated": item.ref in old,
+                }
                 for item in items
             ]
         )
@@ -215,7 +222,7 @@ def ls(ctx: click.Context, mine: bool, as_json: bool) -> None:
     rows = [
         (
             item.ref,
-            item.manifest.spec.role,
+            item.manifest.spec.role + (", deprecated" if item.ref in old else ""),
             ", ".join(sorted({one.engine for one in item.manifest.spec.images})),
             item.digest[:19],
         )

@@ -96,8 +96,8 @@ def _edit(view: View, benchmark: str, change: Change) -> Callable[[dict[str, Any
         ):
             if rule is not None:
                 spec["approve"][side] = _rule(rule)
-        _merge(spec, "priorities", wanted)
-        _merge(spec, "labels", dict(change.labels or {}))
+        merge_mapping(spec, "priorities", wanted)
+        merge_mapping(spec, "labels", dict(change.labels or {}))
         for digest, url in change.mirrors:
             urls = spec.setdefault("mirrors", {}).setdefault(digest, [])
             if url not in urls:
@@ -134,7 +134,7 @@ def _rule(text: str) -> str | list[str]:
     return owners
 
 
-def _merge(spec: dict[str, Any], field: str, wanted: Mapping[str, Any]) -> None:
+def merge_mapping(spec: dict[str, Any], field: str, wanted: Mapping[str, Any]) -> None:
     """Sets the keys of a mapping; None takes one out, and an empty mapping goes."""
     for key, value in wanted.items():
         if value is not None:

@@ -124,6 +124,12 @@ class View:
         """The settings in force of a dataset."""
         return self._settings(dataset_path(ref))
 
+    def deprecated_cubes(self) -> frozenset[str]:
+        """The cubes instead of which their owners want others to be used."""
+        return frozenset(
+            ref for ref in self.cubes if (one := self.cube_settings(ref)) and one.deprecated
+        )
+
     def _settings(self, path: str) -> kinds.SettingsSpec | None:
         item: Item[Any] | None = self.ledger.settings.get(path)
         return item.manifest.spec if item else None

@@ -122,3 +122,41 @@ def test_the_committee_invites_a_model_and_its_owner_accepts(world: World) -> No
     assert world.states()["modeler/invited"] == "due"
     words = ("benchmark", "associate", "-b", "toy", "--data_uid", "hospital/chest", "-y")
     assert "only hospital can do that" in ok(world, *words, code=2)
+
+
+def test_a_cube_is_deprecated_by_its_owner_alone(world: World) -> None:
+    ref = world.add_model("a")
+    assert "has no settings" in ok(world, "mlcube", "settings", "modeler/a")
+    words = ("mlcube", "settings", "a", "--deprecated", "--description", "Use b.", "-y")
+    assert "a is modeler's: only its owner" in ok(world, *words, code=2)
+    shown = ok(world, *words, by="modeler")
+    assert str(world.url) in shown, "the prompt says where it goes"
+    assert "Merged as" in shown
+    settings = world.committee.view().cube_settings(ref)
+    assert settings is not None
+    assert (settings.serial, settings.deprecated, settings.description) == (1, True, "Use b.")
+    assert "model, deprecated" in ok(world, "mlcube", "ls")
+    assert "say all of this already" in ok(world, *words, by="modeler", code=2)
+    assert world.states()[ref] == "due", "a deprecated model still runs where it is approved"
+    digest = "sha256:" + "a" * 64
+    mirror = f"{digest}=https://mirror.example.org/x?a=b"
+    ok(world, "mlcube", "settings", "a", "--in-use", "--mirror", mirror, "-y", by="modeler")
+    settings = world.committee.view().cube_settings(ref)
+    assert settings is not None
+    assert (settings.serial, settings.deprecated) == (2, False)
+    assert settings.mirrors == {digest: ("https://mirror.example.org/x?a=b",)}
+    assert "serial: 2" in ok(world, "mlcube", "settings", "a")
+
+
+def test_a_dataset_s_texts_and_labels_change_by_its_owner(world: World) -> None:
+    words = ("dataset", "settings", "hospital/chest", "--label", "scanner=portable", "-y")
+    assert "only its owner changes" in ok(world, *words, by="modeler", code=2)
+    assert "Merged as" in ok(world, *words, by="hospital")
+    gone = ("dataset", "settings", "chest", "--label", "scanner=", "--description", "Two", "-y")
+    ok(world, *gone, by="hospital")
+    settings = world.committee.view().dataset_settings("hospital/chest")
+    assert settings is not None
+    assert (settings.serial, settings.labels, settings.description) == (2, None, "Two")
+    empty = ("dataset", "settings", "chest", "--label", "scanner=", "-y")
+    assert "say all of this already" in ok(world, *empty, by="hospital", code=2)
+    assert world.states() == {"committee/ref": "due"}
