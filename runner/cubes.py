@@ -28,8 +28,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
+from ..schemas import progress
 from ..schemas.errors import CubeError, DataError, EngineError
 from ..schemas.manifests import Cube
+from ..schemas.progress import clock
 from . import container_config, mlcube_format
 from .engines.protocol import Engine, Limits, LocalImage, Mount, Outcome, Task
 from .task_limits import task_limits
@@ -207,28 +209,30 @@ def _once(
     call = _call(ready, spec, {**_blanks(ready, work), **inputs}, seeds, work / "out")
     engine_folder = work / "engine"
     engine_folder.mkdir(mode=0o700)
-    outcome = execution.engine.run(
-        Task(
-            label=execution.label,
-            name=name,
-            image=ready.image,
-            folder=engine_folder,
-            log=execution.logs / f"{name}.log",
-            entrypoint=call.entrypoint,
-            arguments=call.arguments,
-            mounts=call.mounts,
-            environment=spec.environment,
-            limits=task_limits(
-                ready.cube,
-                spec,
-                execution.limits,
-                engine=ready.image.engine,
-                timeout=execution.timeouts.get(name),
-            ),
-            scratch_root=bool(ready.cube.spec.resources and ready.cube.spec.resources.scratch_root),
-        ),
-        stop=execution.stop,
+    limits = task_limits(
+        ready.cube,
+        spec,
+        execution.limits,
+        engine=ready.image.engine,
+        timeout=execution.timeouts.get(name),
     )
+    task = Task(
+        label=execution.label,
+        name=name,
+        image=ready.image,
+        folder=engine_folder,
+        log=execution.logs / f"{name}.log",
+        entrypoint=call.entrypoint,
+        arguments=call.arguments,
+        mounts=call.mounts,
+        environment=spec.environment,
+        limits=limits,
+        scratch_root=bool(ready.cube.spec.resources and ready.cube.spec.resources.scratch_root),
+    )
+    about = ready.cube.metadata
+    running = f"{about.owner}/{about.name}: {name}, at most {clock(limits.timeout)}"
+    with progress.work(running):
+        outcome = execution.engine.run(task, stop=execution.stop)
     return outcome, call.staged
 
 

@@ -42,12 +42,12 @@ class Work:
         seconds = max(0.0, now - self.began)
         if self.total is None:
             far = f" {_amount(self.done, self.unit)}," if self.done else ""
-            return f"{self.what}:{far} {_clock(seconds)} so far"
+            return f"{self.what}:{far} {clock(seconds)} so far"
         done = min(self.done, self.total)
         line = f"{self.what}: {_amount(done, self.unit, of=self.total)}"
         fresh = done - self.start
         if fresh > 0 and done < self.total and seconds >= _SOON:
-            line += f", about {_clock(seconds / fresh * (self.total - done))} left"
+            line += f", about {clock(seconds / fresh * (self.total - done))} left"
         return line
 
 
@@ -60,7 +60,8 @@ def _amount(done: int, unit: str, *, of: int | None = None) -> str:
     return f"{told} {name}" if of is None else f"{told} of {of / size:.1f} {name}"
 
 
-def _clock(seconds: float) -> str:
+def clock(seconds: float) -> str:
+    """Seconds as `1:05`, or `2:00:00`."""
     whole = round(seconds)
     hours, minutes = whole // 3600, whole // 60 % 60
     return f"{hours}:{minutes:02}:{whole % 60:02}" if hours else f"{minutes}:{whole % 60:02}"

@@ -29,6 +29,8 @@ from medperf.runner.engines.protocol import (
 from medperf.runner.task_limits import read_bytes
 from medperf.schemas.errors import CubeError, DataError, EngineError
 from medperf.schemas.manifests import Asset, Cube, CubeSpec, Image, LabelledMetadata, Resources
+from medperf.schemas.progress import listening
+from tests import recorder
 
 DIGEST = "sha256:" + "0" * 64
 ASSET = Asset(url="https://example.org/x", digest=DIGEST, size=1)
@@ -185,6 +187,15 @@ def test_an_mlcube_is_called_by_its_task_and_keys(tmp_path: Path, parts: Path) -
     assert [mount.target for mount in task.mounts if mount.writable] == ["/mlcube_io5"]
     assert task.log == tmp_path / "logs/infer.log"
     assert task.label == "0123456789abcdef"
+
+
+def test_a_task_under_way_is_told_with_the_time_it_may_take(tmp_path: Path, parts: Path) -> None:
+    told = recorder.Recorder()
+    with listening(told):
+        call(tmp_path, ready(parts), "infer", Recorder(), limits=Limits(timeout=5400))
+    [one] = told.ended
+    assert one.what.endswith(": infer, at most 1:30:00")
+    assert one.total is None
 
 
 def test_a_files_name_and_neighbours_are_not_shown(tmp_path: Path, parts: Path) -> None:
