@@ -6,6 +6,7 @@ elsewhere. Of the user's own configuration only what reaching a remote needs is 
 when a remote is reached: credentials, proxies, ssh, and which folders are safe.
 """
 
+import hashlib
 import os
 import re
 import tempfile
@@ -277,12 +278,23 @@ def _write_network_config(git: "Git", folder: Path) -> _NetworkConfig:
             has_ssh = has_ssh or key == "core.sshcommand"
     if not has_ssh:
         lines += ["[core]", f"\tsshCommand = {_quoted(_SSH)}"]
-    target = folder / "medperf-network.gitconfig"
+    target = folder / f"medperf-network-{_home()}.gitconfig"
     handle, temporary = tempfile.mkstemp(dir=folder, prefix="network-")
     with os.fdopen(handle, "w", errors="surrogateescape") as file:
         file.write("\n".join(lines) + "\n")
     Path(temporary).replace(target)
     return _NetworkConfig(target, tuple(secrets))
+
+
+def _home() -> str:
+    """A name for where the user's configuration is, so that two users' files are two.
+
+    A cron job and a person at the same clone would otherwise lend each other their proxies,
+    authorities and helpers, in the middle of a command.
+    """
+    places = ("HOME", "XDG_CONFIG_HOME", "GIT_CONFIG_GLOBAL", "GIT_SSH_COMMAND")
+    named = "\0".join(os.environ.get(one, "") for one in places)
+    return hashlib.sha256(named.encode(errors="surrogateescape")).hexdigest()[:12]
 
 
 def _quoted(text: str) -> str:

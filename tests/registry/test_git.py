@@ -577,7 +577,7 @@ def test_only_what_reaching_needs_is_taken_from_the_users_configuration(
         "[push]\n\tgpgSign = true\n[user]\n\tname = Private Person\n"
     )
     repo.push(str(remote), {MAIN: (commit(repo, [], {"a": b"1"}), None)})
-    made = repo.folder / "medperf-network.gitconfig"
+    (made,) = repo.folder.glob("medperf-network-*.gitconfig")
     assert git(tmp_path, "config", "-f", str(made), "credential.https://x.example.helper") == (
         '!echo "a b"\n'
     )

@@ -43,3 +43,24 @@ def test_a_configuration_that_git_cannot_read_is_said(
         pytest.raises(RegistryError, match="your own configuration"),
     ):
         ours.remote_refs(str(tmp_path / "nowhere"))
+
+
+def test_two_users_of_one_clone_do_not_lend_each_other_their_configuration(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else whoever began first finds the other's authorities there: `verification failed`."""
+    remote = tmp_path / "remote"
+    Repository.create(remote).close()
+    Repository.create(tmp_path / "ours").close()
+    files = []
+    for name in ("person", "cron"):
+        (tmp_path / name).mkdir()
+        configure(tmp_path / name, ("http.sslCAInfo", f"/etc/{name}.pem"))
+    for name in ("person", "cron"):
+        monkeypatch.setenv("HOME", str(tmp_path / name))
+        with Repository.open(tmp_path / "ours") as ours:
+            ours.remote_refs(str(remote))
+            files.append(Path(ours._runner._environment(network=True)["GIT_CONFIG_GLOBAL"]))
+    texts = [file.read_text() for file in files]
+    assert ["/etc/person.pem" in one for one in texts] == [True, False]
+    assert ["/etc/cron.pem" in one for one in texts] == [False, True]
