@@ -28,10 +28,12 @@ def command(ctx: click.Context, uid: str | None, offline: bool, as_json: bool) -
     """
     from ..reconciler.explaining import explain
     from ..reconciler.passes import look
+    from ..reconciler.rejections import rejections
 
     with workplace(ctx) as place:
         view, plan = look(place, fetch=not offline)
-        found = explain(place, view, plan.runs, uid)
+        rejected = {} if offline else rejections(place)
+        found = explain(place, view, plan.runs, uid, rejected=rejected)
     if as_json:
         print_json(found)
         return

@@ -1,7 +1,7 @@
 """`medperf registry upgrade` and `protect`: keeping a registry's repository in order."""
 
 import os
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import click
 
@@ -9,7 +9,7 @@ from .desk import ask_to_send, json_option, workplace, yes_option
 from .output import print_json, print_table, print_text
 
 if TYPE_CHECKING:
-    from ..registry.protect import Compared
+    from ..registry.protect import Compared, ForgeKind
 
 
 @click.command("upgrade")
@@ -52,26 +52,38 @@ def upgrade(ctx: click.Context, dry_run: bool, yes: bool) -> None:
     help="Say which settings such a repository needs.",
 )
 @click.option(
-    "--check", is_flag=True, help="Compare them with the registry's, through GitHub's API."
+    "--check", is_flag=True, help="Compare them with the registry's, through the forge's API."
+)
+@click.option(
+    "--forge",
+    "kind",
+    type=click.Choice(["github", "gitlab", "gitea"]),
+    help="With --check: which forge it is, where its host does not tell.",
 )
 @json_option
 @click.pass_context
 def protect(
     ctx: click.Context,
-    form: Literal["github", "gitlab", "gitea"] | None,
+    form: "ForgeKind | None",
     check: bool,
+    kind: "ForgeKind | None",
     as_json: bool,
 ) -> int:
     """Say how the repository should be protected at its forge, or whether it is (exit 1 if not).
+
+    The API shows most settings to the repository's admins only: --check wants such a token. GitHub:
+    `gh auth login` or GH_TOKEN. GitLab: GITLAB_TOKEN (read_api). Gitea and Forgejo: GITEA_TOKEN,
+    and GITEA_HOST with the host that it is for.
 
     \b
     Examples:
       medperf registry protect --print github
       medperf registry protect --check
+      medperf registry protect --check --forge gitea
     """
     from ..registry.protect import SETTINGS
 
-    if (form is None) != check:
+    if (form is None) != check or (kind and not check):
         raise click.UsageError("Say either --print and a forge, or --check.")
     if form is not None:
         if as_json:
@@ -82,7 +94,7 @@ def protect(
         return 0
     with workplace(ctx) as place:
         url = place.url
-    found = _checked(url)
+    found = _checked(url, kind)
     if as_json:
         print_json(found)
     else:
@@ -94,16 +106,13 @@ def protect(
     return 0 if all(one.ok for one in found) else 1
 
 
-def _checked(url: str) -> "list[Compared]":
+def _checked(url: str, kind: "ForgeKind | None") -> "list[Compared]":
     from ..registry.forges.addresses import hosted
-    from ..registry.forges.github import is_github, open_api
-    from ..registry.protect import check
+    from ..registry.protect import check, kind_of, open_api
 
     where = hosted(url)
-    if where is None or not is_github(where, os.environ):
-        raise click.UsageError(
-            f"{url} is not at github.com, nor at the host that GH_HOST names: use --print, and "
-            "compare by hand."
-        )
-    with open_api(where.host, os.environ) as api:
-        return check(api, where.path)
+    if where is None:
+        raise click.UsageError(f"{url} is at no forge: there is nothing to compare with.")
+    kind = kind or kind_of(where, os.environ)
+    with open_api(kind, where, os.environ) as api:
+        return check(kind, api, where.path)

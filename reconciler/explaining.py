@@ -4,9 +4,10 @@ For a data owner: each run of his datasets. For a model owner or a committee: th
 as the registry tells, since what another site's policy says is that site's own.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from ..registry.paths import classify, result_path
 from ..registry.view import AssociationState, ResultState, View
 from ..schemas.errors import UsageError
 from ..schemas.names import nearest
@@ -30,15 +31,24 @@ class Explained:
 
 
 def explain(
-    place: Workplace, view: View, runs: Sequence[PlannedRun], uid: str | None = None
+    place: Workplace,
+    view: View,
+    runs: Sequence[PlannedRun],
+    uid: str | None = None,
+    *,
+    rejected: Mapping[str, str] | None = None,
 ) -> list[Explained]:
-    """The runs of this site that `uid` means, then other sites' pairs with this owner's models."""
-    found = [_of_run(place, view, run) for run in runs]
-    found += _elsewhere(place, view)
+    """The runs of this site that `uid` means, then other sites' pairs with this owner's models.
+
+    `rejected` has the files of closed proposals and why they were closed, as far as that is known.
+    """
+    rejected = rejected or {}
+    found = [_of_run(place, view, run, rejected) for run in runs]
+    found += [*_elsewhere(place, view), *_rejected(place, view, rejected)]
     if uid is None:
         return found
     named = [run for run in runs if _means(uid, run)]
-    chosen = [_of_run(place, view, run) for run in named]
+    chosen = [_of_run(place, view, run, rejected) for run in named]
     chosen += [
         one
         for one in found[len(runs) :]
@@ -59,11 +69,15 @@ def _means(uid: str, run: PlannedRun) -> bool:
     return uid in names or (len(uid) >= 6 and pair.key.startswith(uid))
 
 
-def _of_run(place: Workplace, view: View, run: PlannedRun) -> Explained:
+def _of_run(
+    place: Workplace, view: View, run: PlannedRun, rejected: Mapping[str, str]
+) -> Explained:
     pair = run.pair
     registry, missing = _registry(view, pair.benchmark, pair.dataset, pair.model)
     if run.state is State.PUBLISHED:
         missing = []
+    elif run.state is State.PROPOSED and _path(run) in rejected:
+        missing.append(f"The proposal of the result was rejected: {rejected[_path(run)]}")
     elif not missing and run.explanation and run.state is not State.DUE:
         missing = [run.explanation]
     reason = f" ({run.reason})" if run.reason else ""
@@ -76,6 +90,27 @@ def _of_run(place: Workplace, view: View, run: PlannedRun) -> Explained:
         tuple(registry),
         tuple(_site(place, view)),
     )
+
+
+def _path(run: PlannedRun) -> str:
+    pair = run.pair
+    return result_path(pair.benchmark, pair.dataset, pair.model, pair.key)
+
+
+def _rejected(place: Workplace, view: View, rejected: Mapping[str, str]) -> Iterator[Explained]:
+    """This owner's associations that were rejected before they were anybody's."""
+    for path, why in sorted(rejected.items()):
+        spot = classify(path)
+        if spot.side is None or not spot.component.startswith(f"{place.owner}/"):
+            continue
+        if view.association(spot.ref, spot.side, spot.component) is not None:
+            continue
+        model, dataset = spot.component, "-"
+        if spot.side == "datasets":
+            model, dataset = dataset, model
+        yield Explained(
+            spot.ref, dataset, model, "rejected", (f"Its proposal was rejected: {why}",), ()
+        )
 
 
 def _elsewhere(place: Workplace, view: View) -> Iterator[Explained]:

@@ -4,7 +4,7 @@ A site has a branch, `sites/<owner>/<site>`, that nobody else writes to, so site
 never force. While its proposal is open the next commit builds on it; otherwise on main. A proposal
 takes 100 results: what is more goes to `sites/<owner>/<site>.2`, `.3` and so on (ADR 9), the first
 with room first, a commit each. What stands on one of them already is not written again, so a pass
-that was killed anywhere publishes once.
+that was killed anywhere publishes once. A site that may not push to the registry has them in a fork.
 """
 
 import datetime
@@ -18,6 +18,7 @@ from ..registry.paths import result_path, result_signature_path
 from ..registry.proposal_kind import MOST_RESULTS
 from ..registry.statements import make_result
 from ..schemas.errors import ConflictError, RegistryError
+from .own_fork import FORK, remember
 from .plan import Pair
 from .workplace import MAIN, ORIGIN, Actor
 
@@ -84,15 +85,15 @@ def _branches(by: str) -> Iterator[str]:
 
 def proposed_paths(repository: Repository, by: str) -> frozenset[str]:
     """The result files on a site's open proposals that main does not have, as of the last fetch."""
-    branch = ORIGIN + site_branch(by)
     main = repository.resolve(MAIN)
     if main is None:
         return frozenset()
     paths: set[str] = set()
-    for ref, head in repository.refs(branch.rpartition("/")[0]).items():
-        mine = ref == branch or ref.startswith(branch + ".")
-        if mine and not repository.is_ancestor(head, main):
-            paths.update(_added(repository, main, head) or ())
+    for branch in (ORIGIN + site_branch(by), FORK + site_branch(by)):
+        for ref, head in repository.refs(branch.rpartition("/")[0]).items():
+            mine = ref == branch or ref.startswith(branch + ".")
+            if mine and not repository.is_ancestor(head, main):
+                paths.update(_added(repository, main, head) or ())
     return frozenset(paths)
 
 
@@ -175,8 +176,10 @@ class _Desk:
 
         forge = forge_of(repository, self.url)
         title = f"Results of {by}"
+        target = forge.target(branch)
+        remember(repository, self.url, target)
         try:
-            commit = repository.write(forge.target(branch), f"refs/heads/{branch}", build)
+            commit = repository.write(target, f"refs/heads/{branch}", build)
         except _NothingNewError as error:
             if error.open is not None:  # a pass that was killed may have shown it to nobody
                 forge.open(branch, head=error.open, title=title)

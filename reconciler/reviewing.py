@@ -192,10 +192,25 @@ def find_association(
         for change in _changes(place, proposal):
             spot = classify(change.path)
             if spot.kind == "association" and spot.ref == ref and spot.side == side:
-                paths[change.path] = proposal
+                paths[change.path] = _further(place, view, paths.get(change.path), proposal)
     known = {classify(path).component: path for path in paths}
     path = known[resolve(component, known, f"{side[:-1]} associated with {ref}")]
     return path, paths[path]
+
+
+def _further(place: Workplace, view: View, one: Proposal | None, other: Proposal) -> Proposal:
+    """Of two proposals of one file that which lacks less: it may be the other one, signed.
+
+    What does not hold, as something that a stranger put on top, never comes first.
+    """
+    if one is None:
+        return other
+
+    def lacks(proposal: Proposal) -> tuple[bool, int]:
+        verdict = place.judge(view.tip, proposal.head)
+        return verdict.answer == "failed", len(verdict.waits_for)
+
+    return min(one, other, key=lacks)
 
 
 def _changes(place: Workplace, proposal: Proposal) -> tuple[Change, ...]:

@@ -32,6 +32,7 @@ from ..schemas.errors import RegistryError, UsageError
 from ..schemas.manifests import Cube
 from .datasets import LocalDatasets
 from .freshness import fetch_checkpoint, reached
+from .own_fork import fetch_fork
 from .own_key import check_own_key
 from .policy import check_cube
 from .records import Runs
@@ -133,6 +134,7 @@ class Workplace:
                 f"{self.url} has no branch main: it is empty, or no MedPerf registry. Compare the "
                 "address with what the registry's admins told you."
             ) from error
+        fetch_fork(self.repository, self.owner)
         reached(self)
 
     def view(self, *, fetch: bool = True) -> View:

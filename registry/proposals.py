@@ -157,9 +157,13 @@ def propose(
             raise UsageError("There is nothing to propose: the registry has all of this already.")
         return parent
 
-    head = repo.write(forge.target(branch), ref, build)
+    target = forge.target(branch)
+    head = repo.write(target, ref, build)
     title = message.strip().partition("\n")[0]
     address = forge.open(branch, head=head, title=title)
+    found = _NUMBER.search(address) if target != url else None
+    if found:  # a fork's: the registry calls it by its number
+        branch = forge.named(found[1]) or branch
     return _proposal(repo, branch, head, main, address)
 
 
@@ -176,29 +180,33 @@ def add_statements(
     """The proposal with these statements on its branch, if it is still the one that was looked at.
 
     A statement is over bytes that somebody has seen, so a branch that moved is looked at anew.
-    Nobody pushes into another's fork: there they go onto a branch `approvals/pull-<number>-<head>`
-    of the registry, which holds that head; merging it closes both.
+    Nobody pushes into another's fork, and some may not push to the registry: there they go onto a
+    branch `approvals/pull-<number>-<head>` of the registry, or of a fork, which holds that head;
+    merging it closes both.
     """
-    fork = proposal.branch.startswith(_PULL)
+    forge = forge_of(repo, url)
+    apart = proposal.branch.startswith(_PULL) or forge.target(proposal.branch) != url
     names = sorted(path.rpartition("/")[2] for path in statements)
     title = f"Sign {names[0]}" if len(names) == 1 else f"Sign {len(names)} files"
     return propose(
         repo,
         url,
-        branch=approvals_branch(proposal) if fork else proposal.branch,
+        branch=approvals_branch(proposal) if apart else proposal.branch,
         changes=statements,
         message=f"{title}\n\n" + "".join(f"{name}\n" for name in names),
         author=author,
         signer=signer,
         date=date,
-        expected_head=None if fork else proposal.head,
-        onto=proposal.head if fork else None,
+        expected_head=None if apart else proposal.head,
+        onto=proposal.head if apart else None,
+        forge=forge,
     )
 
 
 def approvals_branch(proposal: Proposal) -> str:
-    """Where statements over a fork's proposal, as it is now, are pushed."""
-    return f"approvals/{proposal.branch.replace('/', '-')}-{proposal.head[:12]}"
+    """Where statements over a proposal, as it is now, are pushed by who may not push to it."""
+    name = re.sub("[/.]", "-", proposal.branch.removeprefix(_PREFIX))
+    return f"approvals/{name[:50]}-{proposal.head[:12]}"
 
 
 def list_open(repo: Repository, url: str, *, forge: Forge | None = None) -> list[Proposal]:

@@ -4,11 +4,16 @@ Pure but for `check`. A data site believes none of it: these settings keep mista
 from main, the signatures keep forgers away.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
+from urllib.parse import quote
+
+from ..schemas.errors import UsageError
+from . import protection_answers as answers
 
 if TYPE_CHECKING:
+    from .forges.addresses import Hosted
     from .forges.http import Api
 
 CHECKS = ("medperf / valid", "medperf / approved")
@@ -65,7 +70,7 @@ SETTINGS: Mapping[ForgeKind, tuple[Setting, ...]] = {
         Setting("pipelines must succeed", "yes", _WHY["checks"]),
         Setting("skipped pipelines are considered successful", "no", _WHY["checks"]),
         Setting("main: allowed to push and merge", "no one", _WHY["checks"]),
-        Setting("main: allowed to merge", "developers and maintainers", _WHY["checks"]),
+        Setting("main: allowed to merge", "developers or maintainers", _WHY["checks"]),
         Setting("main: allowed to force push", "no", _WHY["force"]),
     ),
     "gitea": (
@@ -80,68 +85,57 @@ SETTINGS: Mapping[ForgeKind, tuple[Setting, ...]] = {
 }
 
 
-def compare(
-    repository: Mapping[str, Any],
-    protection: Mapping[str, Any] | None,
-    workflow: Mapping[str, Any] | None,
-) -> list[Compared]:
-    """GitHub's answers about a repository, main's protection and the workflows' rights, compared.
-
-    None: GitHub does not say it with this token, or there is none.
-    """
-    found = dict(_found(repository, protection, workflow))
+def compare(kind: ForgeKind, found: Mapping[str, str]) -> list[Compared]:
+    """What was found of the settings that `kind` needs, compared; what is not said is not ok."""
     return [
         Compared(one, found.get(one.name, "not said"), _holds(one, found.get(one.name)))
-        for one in SETTINGS["github"]
+        for one in SETTINGS[kind]
     ]
 
 
 def _holds(setting: Setting, found: str | None) -> bool:
     if found is None:
         return False
-    if setting.name == "main: required status checks":
+    if setting.wanted == ", ".join(CHECKS):
         return set(CHECKS) <= set(found.split(", "))
     return found == setting.wanted
 
 
-def _found(
-    repository: Mapping[str, Any],
-    protection: Mapping[str, Any] | None,
-    workflow: Mapping[str, Any] | None,
-) -> Iterator[tuple[str, str]]:
-    for name, field in (
-        ("allow merge commits", "allow_merge_commit"),
-        ("allow squash merging", "allow_squash_merge"),
-        ("allow rebase merging", "allow_rebase_merge"),
-        ("automatically delete head branches", "delete_branch_on_merge"),
-    ):
-        if field in repository:  # only shown to those who may administer it
-            yield name, _yes(repository[field])
-    if protection is not None:
-        checks = protection.get("required_status_checks") or {}
-        names = [one.get("context", "") for one in checks.get("checks") or ()]
-        yield "main: require a pull request", _yes("required_pull_request_reviews" in protection)
-        yield (
-            "main: required status checks",
-            ", ".join(sorted({*names, *(checks.get("contexts") or ())})) or "none",
-        )
-        for name, field in (
-            ("main: do not allow bypassing", "enforce_admins"),
-            ("main: allow force pushes", "allow_force_pushes"),
-            ("main: allow deletions", "allow_deletions"),
-            ("main: require linear history", "required_linear_history"),
-        ):
-            yield name, _yes((protection.get(field) or {}).get("enabled", False))
-    if workflow is not None:
-        yield "workflow permissions", str(workflow.get("default_workflow_permissions", "not said"))
+def kind_of(where: "Hosted", environ: Mapping[str, str]) -> ForgeKind:
+    """Which forge this host is, by its name; a UsageError where the name does not tell."""
+    from .forges.github import is_github
+
+    if is_github(where, environ):
+        return "github"
+    if "gitlab" in where.host or where.host == environ.get("GITLAB_HOST"):
+        return "gitlab"
+    words = ("gitea", "forgejo", "codeberg")
+    if any(word in where.host for word in words) or where.host == environ.get("GITEA_HOST"):
+        return "gitea"
+    raise UsageError(
+        f"{where.host} does not say by its name which forge it is: add --forge gitlab or "
+        "--forge gitea, or set GH_HOST to it if it is a GitHub."
+    )
 
 
-def _yes(value: object) -> str:
-    return "yes" if value else "no"
+def open_api(kind: ForgeKind, where: "Hosted", environ: Mapping[str, str]) -> "Api":
+    """The API of a forge of this kind, with the caller's token for this host if he has one."""
+    from .forges import github
+    from .forges.http import Api
+    from .forges.tokens import find_token_for
+
+    if kind == "github":
+        return github.open_api(where.host, environ)
+    version, name = ("v4", "GITLAB") if kind == "gitlab" else ("v1", "GITEA")
+    return Api(
+        f"https://{where.host}/api/{version}",
+        find_token_for(where.host, name, environ),
+        login=f"set {name}_TOKEN, and {name}_HOST to {where.host}",
+    )
 
 
-def check(api: "Api", path: str) -> list[Compared]:
-    """The settings of the GitHub repository `path` (owner/name), asked and compared."""
+def check(kind: ForgeKind, api: "Api", path: str) -> list[Compared]:
+    """The settings of the repository that the forge calls `path`, asked and compared."""
     from .forges.http import MissingError, RefusedError
 
     def ask(where: str) -> Any:
@@ -150,7 +144,16 @@ def check(api: "Api", path: str) -> list[Compared]:
         except (MissingError, RefusedError):
             return None
 
+    if kind == "gitlab":
+        project = f"/projects/{quote(path, safe='')}"
+        return compare(
+            kind, answers.gitlab(api.get(project), ask(f"{project}/protected_branches/main"))
+        )
     repository = api.get(f"/repos/{path}")
+    if kind == "gitea":
+        return compare(
+            kind, answers.gitea(repository, ask(f"/repos/{path}/branch_protections/main"))
+        )
     protection = ask(f"/repos/{path}/branches/main/protection")
     workflow = ask(f"/repos/{path}/actions/permissions/workflow")
-    return compare(repository, protection, workflow)
+    return compare(kind, answers.github(repository, protection, workflow))

@@ -319,6 +319,10 @@ class GitHubForge:
         try:
             done = api.send("PUT", f"{self._path}/pulls/{pull.number}/merge", body)
         except RefusedError as error:
+            if error.status == 403:
+                raise WaitError(
+                    f"Not merged: {error} Whoever may merge there does: {pull.address}"
+                ) from error
             if error.status != 405:
                 raise
             if "modified" in str(error).lower():

@@ -47,6 +47,7 @@ class Api:
         address: str,
         token: str | None,
         *,
+        login: str = "log in with `gh auth login`, or set GH_TOKEN",
         sleep: Callable[[float], None] = time.sleep,
         now: Callable[[], float] = time.time,
     ) -> None:
@@ -58,7 +59,7 @@ class Api:
         self.address = address.rstrip("/")
         self.host = parts.hostname or ""
         self.has_token = token is not None
-        self._token = token
+        self._login = login
         self._sleep = sleep
         self._now = now
         headers = {
@@ -203,13 +204,12 @@ class Api:
             )
         if status == 401 and "X-GitHub-OTP" in answer.headers:
             return RegistryError(
-                f"{self.host} asks for a second factor, which a token stands for: log in with "
-                "`gh auth login`, or set GH_TOKEN to a token of yours."
+                f"{self.host} asks for a second factor, which a token stands for: {self._login}."
             )
         if status == 401:
             return RegistryError(
                 f"{self.host} does not accept the token: it may be wrong, expired or revoked. "
-                "Log in with `gh auth login`, or set GH_TOKEN to a new one."
+                f"To have a new one: {self._login}."
             )
         if status == 403 and "X-GitHub-SSO" in answer.headers:
             return RefusedError(

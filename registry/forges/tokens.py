@@ -28,6 +28,18 @@ def find_token(host: str, environ: Mapping[str, str]) -> str | None:
     return _of_gh(host, environ) or _of_keyring(host)
 
 
+def find_token_for(host: str, name: str, environ: Mapping[str, str]) -> str | None:
+    """The token for a host of another forge: <NAME>_TOKEN, if <NAME>_HOST is it, or the keyring's.
+
+    GITLAB_TOKEN is for gitlab.com where no GITLAB_HOST is said, as with `glab`.
+    """
+    default = "gitlab.com" if name == "GITLAB" else ""
+    token = environ.get(f"{name}_TOKEN", "").strip()
+    if token and host == (environ.get(f"{name}_HOST") or default):
+        return _checked(token, f"{name}_TOKEN")
+    return _of_keyring(host)
+
+
 def _checked(token: str, source: str) -> str:
     if not token.isascii() or not token.isprintable() or " " in token:
         raise RegistryError(f"{source} holds something that is no token: set it anew.")

@@ -1,6 +1,7 @@
 """From a model owner's fork to a merged result, over HTTPS, everybody with a token and key."""
 
 import json
+import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,29 @@ from medperf.schemas.errors import RegistryError, UsageError
 from ..reconciler.world import git
 from .conftest import Town, token_of
 from .github_server import HOME, Refusal
+
+
+def merged_by_machine(town: Town, tmp_path: Path, number: int) -> str:
+    """What the base's own workflow says that merges what waits for nobody."""
+    lab, clone = town.lab, tmp_path / f"runner-{number}"
+    lab.look()
+    subprocess.run(["git", "clone", "-q", str(lab.folder / f"{HOME}.git"), clone], check=True)
+    fetch = ["git", "-C", str(clone), "fetch", "-q", "origin", f"refs/pull/{number}/head"]
+    subprocess.run(fetch, check=True)
+    head = lab.pulls[number].head
+    words = ["validate", str(clone), "--base", "refs/heads/main", "--head", head]
+    runner: dict[str, Any] = {
+        "GITHUB_SERVER_URL": lab.address,
+        "GITHUB_API_URL": f"{lab.address}/api/v3",
+        "GITHUB_REPOSITORY": HOME,
+    }
+    return town.types("robot", *words, "--proposal", str(number), "--merge", **runner)
+
+
+def states(town: Town) -> list[str]:
+    """Where the hospital's runs are."""
+    said = json.loads(town.types("hospital", "plan", "--json"))
+    return [one["state"] for one in said["runs"]]
 
 
 def propose_model(town: Town, name: str = "net") -> str:
@@ -74,17 +98,7 @@ def test_the_whole_way(town: Town, tmp_path: Path) -> None:
     assert (results.ref, results.by) == ("sites/hospital/ward", "ward-bot")
 
     # 4. It waits for nobody, so the base's own workflow merges it by its id.
-    clone = tmp_path / "runner"
-    subprocess.run(["git", "clone", "-q", str(lab.folder / f"{HOME}.git"), clone], check=True)
-    fetch = ["git", "-C", str(clone), "fetch", "-q", "origin", "refs/pull/3/head"]
-    subprocess.run(fetch, check=True)
-    words = ["validate", str(clone), "--base", "refs/heads/main", "--head", results.head]
-    runner: dict[str, Any] = {
-        "GITHUB_SERVER_URL": lab.address,
-        "GITHUB_API_URL": f"{lab.address}/api/v3",
-        "GITHUB_REPOSITORY": HOME,
-    }
-    said = town.types("robot", *words, "--proposal", "3", "--merge", **runner)
+    said = merged_by_machine(town, tmp_path, 3)
     assert "Merged 3 as" in said
     assert results.merged
 
@@ -97,6 +111,71 @@ def test_the_whole_way(town: Town, tmp_path: Path) -> None:
             ["grep", "-rl", "--exclude-dir=homes", "token-of-", str(file)], capture_output=True
         )
         assert found.stdout == b"", "a token was written into a file"
+
+
+def test_a_site_that_may_not_push_publishes_from_its_fork(town: Town, tmp_path: Path) -> None:
+    lab = town.lab
+    lab.pushers.discard("ward-bot")
+    town.types("hospital", "reconcile")
+    town.types("hospital", "result", "release", "--all", "-y")
+    town.types("hospital", "result", "submit", "--all", "-y")
+    (pull,) = lab.pulls.values()
+    assert (pull.repository, pull.ref, pull.by) == (
+        "ward-bot/chest",
+        "sites/hospital/ward",
+        "ward-bot",
+    )
+
+    # what is proposed there is known with Git alone, and is not proposed twice
+    lab.asked.clear()
+    assert states(town) == ["proposed"]
+    assert not [one for one in lab.asked if "/api/" in one]
+    head = pull.head
+    town.types("hospital", "reconcile")
+    assert (list(lab.pulls), pull.head) == ([1], head)
+
+    # closed in the browser it is told, and stays where it is
+    pull.state = "closed"
+    said = town.types("hospital", "explain")
+    assert f"The proposal of the result was rejected: closed at {lab.address}" in said
+    pull.state = "open"
+
+    merged = merged_by_machine(town, tmp_path, pull.number)
+    assert "Merged 1 as" in merged
+    assert states(town) == ["published"]
+
+
+def test_a_fork_that_went_is_made_anew(town: Town) -> None:
+    town.lab.pushers.discard("ward-bot")
+    town.types("hospital", "reconcile")
+    town.types("hospital", "result", "release", "--all", "-y")
+    town.types("hospital", "result", "submit", "--all", "-y")
+    shutil.rmtree(town.lab.folder / "ward-bot")
+    town.lab.pulls[1].state = "closed"
+    town.types("hospital", "result", "submit", "--all", "-y")
+    assert (town.lab.pulls[2].repository, town.lab.pulls[2].state) == ("ward-bot/chest", "open")
+
+
+@pytest.mark.parametrize("author", ["a fork", "a branch of the registry"])
+def test_who_may_not_push_signs_in_a_fork_and_another_merges(town: Town, author: str) -> None:
+    lab = town.lab
+    lab.pushers = {"actions"} if author == "a fork" else {"actions", "max"}
+    number = propose_model(town)
+    approve = ("association", "approve", "--benchmark", "toy", "--model_uid", "modeler/net", "-y")
+    said = town.types("committee", *approve, code=4)
+    assert f"Whoever may merge there does: {lab.address}/{HOME}/pull/2" in said
+    signed = lab.pulls[2]
+    assert (signed.repository, signed.by) == ("alice/chest", "alice")
+    assert signed.ref.startswith("approvals/")
+    assert lab.check(signed) == 0
+    # looked at once more it is signed already
+    said = town.types("committee", *approve, code=4)
+    assert "pull/2" in said
+    assert len(lab.pulls) == 2
+    lab.pushers.add("alice")
+    assert "Merged pull/2 as" in town.types("committee", "proposal", "merge", "2", "-y")
+    assert [one.merged for one in lab.pulls.values()] == [True, True]
+    assert lab.pulls[int(number)].merged
 
 
 def test_a_second_approver_signs_on_top_of_the_first(town: Town) -> None:
@@ -179,6 +258,11 @@ def test_what_was_closed_in_the_browser_is_rejected_until_it_is_opened_again(tow
     assert rejected["component"] == "modeler/net"
     assert rejected["why"] == f"closed at {town.lab.address}/{HOME}/pull/{number}"
     assert json.loads(town.types("modeler", *ls, "--rejected")) == [rejected]
+    (told,) = json.loads(town.types("modeler", "explain", "net", "--json"))
+    assert (told["state"], told["missing"]) == (
+        "rejected",
+        [f"Its proposal was rejected: {rejected['why']}"],
+    )
     pull.state = "open"
     assert json.loads(town.types("committee", *ls, "--rejected")) == []
 

@@ -153,7 +153,7 @@ def test_the_closed_pull_requests_are_asked_for_as_described(
 
 def test_the_protection_is_asked_for_as_described(prism: str) -> None:
     with Watched.at(prism) as api:
-        found = check(api, "octocat/Hello-World")
+        found = check("github", api, "octocat/Hello-World")
     assert api.wrong == []
     assert {one.setting.name for one in found if one.found != "not said"} >= {
         "main: required status checks",
