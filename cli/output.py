@@ -88,13 +88,27 @@ def print_json(value: Any) -> None:
 def print_text(text: str, *, err: bool = False) -> None:
     """The answer for people, one or more lines; with `err` what is shown before a question."""
     wipe()
-    click.echo(clean(text, lines=True), err=err)
+    click.echo(_inert(clean(text, lines=True)), err=err)
 
 
 def say(text: str) -> None:
     """Progress and remarks, on standard error."""
     wipe()
-    click.echo(clean(text, lines=True), err=True)
+    click.echo(_inert(clean(text, lines=True)), err=True)
+
+
+def print_command(line: str) -> None:
+    """A workflow command, made harmless by who made it."""
+    click.echo(line)
+
+
+def _inert(text: str) -> str:
+    """`text`; in a workflow's log, where a line can be a command to the runner, without any."""
+    if os.environ.get("GITHUB_ACTIONS") != "true":
+        return text
+    from ..registry.annotations import harmless
+
+    return harmless(text)
 
 
 def print_table(
@@ -116,7 +130,7 @@ def print_table(
         for at in range(max(map(len, row))):
             line = [lines[at] if at < len(lines) else "" for lines in row]
             written.append(_row(line, widths, colours=colours and row is not fitted[0]))
-    click.echo("\n".join(written), err=err)
+    click.echo(_inert("\n".join(written)), err=err)
 
 
 def _cell(value: object) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from .desk import json_option
-from .output import print_json, print_text
+from .output import print_command, print_json, print_text
 
 if TYPE_CHECKING:
     from ..schemas.errors import Problem
@@ -89,7 +89,7 @@ def _print(
 
     print_text(harmless(text))
     for line in annotations(problems, waits_for):
-        print_text(line)
+        print_command(line)
 
 
 def _merge(folder: Path, base: str | None, head: str, proposal: str) -> int:

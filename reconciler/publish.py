@@ -4,7 +4,7 @@ A site has a branch, `sites/<owner>/<site>`, that nobody else writes to, so site
 never force. While its proposal is open the next commit builds on it; otherwise on main. A proposal
 takes 100 results: what is more goes to `sites/<owner>/<site>.2`, `.3` and so on (ADR 9), the first
 with room first, a commit each. What stands on one of them already is not written again, so a pass
-that was killed anywhere publishes once. A site that may not push to the registry has them in a fork.
+that was killed anywhere publishes once. A site that may not push to the registry has a fork.
 """
 
 import datetime

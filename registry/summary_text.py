@@ -14,6 +14,7 @@ LONGEST = 300
 LIMIT = 60_000  # GitHub takes 65,536 characters of a comment
 _CUT = "_The rest is too long to be shown here: look at it by the commands below._\n"
 _TICKS = re.compile("`+")
+_SIMPLE = re.compile(r"[A-Za-z0-9 :_-]*\Z")
 
 
 def markdown(summary: Summary) -> str:
@@ -51,7 +52,7 @@ def _block(block: Block) -> Iterator[str]:
         yield "| " + " | ".join(_header(one) for one in headers) + " |"
         yield "|" + " --- |" * len(headers)
         for row in block.rows:
-            cells = [Words(row[0]), *row[1:]] if isinstance(block, Facts) else row
+            cells = [_name(row[0]), *row[1:]] if isinstance(block, Facts) else row
             yield "| " + " | ".join(_cell(one) for one in cells) + " |"
 
 
@@ -59,8 +60,17 @@ def _header(text: str) -> str:
     return _cell(Words(text))
 
 
+def _name(text: str) -> str:
+    """A fact's name: ours as it is; one that a stranger could have chosen as a value."""
+    return Words(text) if _SIMPLE.match(text) else text
+
+
 def _cell(text: str) -> str:
-    return _value(text).replace("|", "\\|")
+    """A table's cell. Readers disagree on a backslash before a `\\|`, so that one is a `¦`."""
+    value = _value(text)
+    if isinstance(text, Words):
+        return value
+    return value.replace("\\|", "\\¦").replace("|", "\\|")
 
 
 def _value(text: str) -> str:

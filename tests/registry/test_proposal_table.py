@@ -5,27 +5,42 @@ that the problems (or whose signature is missing) must hold. Every row is also w
 and as a summary, which must say the same and stay harmless.
 """
 
+import os
+import subprocess
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from medperf.cli.output import _inert, clean
 from medperf.registry import paths
 from medperf.registry.annotations import annotations
+from medperf.registry.automerge import refusal
 from medperf.registry.git import Entry
 from medperf.registry.summary import HEADLINES, summarize
 from medperf.registry.summary_text import LIMIT, markdown, terminal
 from medperf.registry.validate import validate
 from medperf.schemas import documents
+from medperf.schemas.digests import digest
 
-from .world import World, cube_manifest, key_entry, owner_manifest, settings_manifest
+from .test_summary import PLAIN, rendered
+from .world import (
+    World,
+    association_manifest,
+    cube_manifest,
+    key_entry,
+    owner_manifest,
+    settings_manifest,
+)
 
 Changes = Mapping[str, bytes | Entry | None]
 NEXT = paths.cube_path("modeler/next")
 RESNET = "associations/committee/cxr/models/modeler__resnet.yaml"
 SETTINGS = "benchmarks/committee/cxr.settings.yaml"
 ADMIN = "committee/alice"
+HOSTILE = ("@", "<", "http", "javascript", "error", "evil")
 
 
 @dataclass(frozen=True)
@@ -94,6 +109,62 @@ def renamed(world: World) -> Changes:
     return {old: None, NEXT: world.files[old]}
 
 
+def dataset(world: World) -> Changes:
+    before = dict(world.files)
+    tip = world.tip
+    world.add_dataset("hospital/next")
+    path = paths.dataset_path("hospital/next")
+    found = {path: world.files[path]}
+    world.files = before
+    assert tip is not None
+    world.move(tip)
+    return found
+
+
+def deprecated() -> Changes:
+    manifest = {
+        "apiVersion": "medperf/v1alpha1",
+        "kind": "Settings",
+        "spec": {"serial": 1, "deprecated": True, "description": "See the next."},
+    }
+    path = paths.settings_path(paths.cube_path("modeler/resnet"))
+    return {path: documents.dump(manifest)}
+
+
+def benchmark(world: World, *signers: str) -> Changes:
+    ref = "committee/ct"
+    path = paths.benchmark_path(ref)
+    data = documents.dump(world.benchmark_manifest(ref))
+    pins = {
+        "benchmark": {"ref": ref, "digest": digest(data)},
+        "model": world.pin("cubes", "committee/ref"),
+    }
+    changes: dict[str, bytes] = {
+        path: data,
+        paths.settings_path(path): documents.dump(settings_manifest()),
+        paths.association_path(ref, "models", "committee/ref"): documents.dump(
+            association_manifest(1, **pins)
+        ),
+    }
+    for name, one in list(changes.items()):
+        changes |= world.approval(name, *signers, data=one)
+    return changes
+
+
+def second_round(world: World, *signers: str, number: int = 2) -> Changes:
+    world.revoke(RESNET, "modeler/max")
+    path, data = world.association("modeler/resnet", number=number)
+    return {path: data, **world.approval(path, *signers, data=data, number=number)}
+
+
+def admins(world: World, *signers: str) -> Changes:
+    council = {"threshold": 2, "members": [ADMIN, "hospital/bob"]}
+    spec = {**world.registry["spec"], "serial": 2, "admins": council}  # type: ignore[dict-item]
+    data = documents.dump({**world.registry, "spec": spec})
+    statements = world.approval("registry.yaml", *signers, data=data, number=2)
+    return {"registry.yaml": data, **statements}
+
+
 def foreign_result(world: World) -> Changes:
     return world.result(key="modeler/max", by="hospital/ward")
 
@@ -129,6 +200,21 @@ ROWS = (
         "failed",
         "does not count",
     ),
+    Row("dataset", lambda w: dataset(w), "valid", kind="objects", by="hospital/bob"),
+    Row("cube's settings", lambda _: deprecated(), "valid", by="modeler/max"),
+    Row("cube's settings by another", lambda _: deprecated(), "waits", "member of modeler",
+        by="hospital/bob"),
+    Row("benchmark", lambda w: benchmark(w, ADMIN), "valid", kind="benchmark", by=ADMIN),
+    Row("benchmark unsigned", lambda w: benchmark(w), "waits", "admin", "benchmark", by=ADMIN),
+    Row("a second round", lambda w: second_round(w, "modeler/max", ADMIN), "valid",
+        kind="association"),
+    Row("a second round of one side", lambda w: second_round(w, "modeler/max"), "waits",
+        "committee"),
+    Row("a round too far", lambda w: second_round(w, "modeler/max", ADMIN, number=3), "failed",
+        "round"),
+    Row("new admins, by the old alone", lambda w: admins(w, ADMIN), "waits", "admin", by=ADMIN),
+    Row("new admins, by both", lambda w: admins(w, ADMIN, "hospital/bob"), "valid",
+        kind="registry", by=ADMIN),
     Row("nothing", lambda _: {}, "valid", kind="nothing"),
     Row("a workflow by an admin", lambda _: {".github/workflows/x.yml": b"on: push\n"}, "valid",
         kind="registry", by=ADMIN),
@@ -157,6 +243,63 @@ ROWS = (
     Row("a serial too far", lambda w: owner(w, "modeler/max", ADMIN, serial=3), "failed", "serial"),
     Row("settings' serial", lambda w: {SETTINGS: w.files[SETTINGS] + b"# x\n"}, "failed", "serial"),
 )  # fmt: skip
+
+
+PATHS = {
+    "Markdown": "a`b``|@team <img src=x> [x](javascript:1) http:/evil.example",
+    "an image": "![x](http:/evil.example/a.png)\\|<img src=http:evil>|",
+    "a command": "x\n::error file=a::evil\n##[error]evil",
+    "a command alone": "::stop-commands::evil",
+    "of a cube": "cubes/modeler/`\n```\n@evil <b>.yaml",
+    "turned round": "a\u202egpj.evil\u200b",
+    "no UTF-8": "a\udcff`@evil",
+}
+
+
+@pytest.mark.parametrize("name", PATHS)
+def test_a_path_that_a_stranger_chose_does_nothing(
+    world: World, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = PATHS[name]
+    head = with_path(world, path, tmp_path / "index")
+    assert world.tip is not None
+    verdict = validate(world.repository, world.tip, head)
+    assert verdict.answer in ("waits", "failed")
+    assert refusal(verdict) != ""
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    for text in (refusal(verdict), verdict.sentence, *map(str, verdict.problems)):
+        for line in _inert(clean(text, lines=True)).splitlines():
+            assert not line.lstrip().startswith("::")
+            assert "##[" not in line
+    for remark in annotations(verdict.problems, verdict.waits_for):
+        assert (len(remark.splitlines()), remark.count("::")) == (1, 2)
+        assert "##[" not in remark
+        remark.encode()
+    tags, _, bare = rendered(markdown(summarize(world.repository, verdict, proposal="7")))
+    assert tags <= PLAIN
+    assert not any(hostile in bare for hostile in HOSTILE)
+
+
+def with_path(world: World, path: str, index: Path) -> str:
+    """A commit of a stranger's own Git that adds a file whose name medperf would never write."""
+
+    def git(*words: str, data: bytes = b"") -> str:
+        done = subprocess.run(
+            ["git", "-C", world.repository.folder, *words],
+            input=data,
+            capture_output=True,
+            check=True,
+            env={**os.environ, "GIT_INDEX_FILE": str(index)},
+        )
+        return done.stdout.decode().strip()
+
+    blob = git("hash-object", "-w", "--stdin", data=b"x")
+    git("read-tree", str(world.tip))
+    entry = f"100644 {blob}\t".encode() + os.fsencode(path) + b"\0"
+    git("update-index", "-z", "--index-info", data=entry)
+    author = ("-c", "user.name=e", "-c", "user.email=e@e.invalid")
+    tree = git("write-tree")
+    return git(*author, "commit-tree", tree, "-p", str(world.tip), "-m", "@evil\n\n::error::evil")
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
@@ -192,6 +335,10 @@ def test_each_proposal_gets_its_answer_its_remarks_and_its_summary(world: World,
         row.answer != "failed"
     )
     assert terminal(summary)
+    # what GitHub makes of it: nothing that a stranger wrote stands outside code
+    tags, _, bare = rendered(text)
+    assert tags <= PLAIN
+    assert not any(hostile in bare for hostile in HOSTILE)
 
 
 def test_a_merge_commit_on_the_branch_is_judged_by_what_it_brings(world: World) -> None:

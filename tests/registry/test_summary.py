@@ -1,14 +1,16 @@
 """The summary of a proposal: enough to decide by, and no stranger's text does anything."""
 
+import html
 import re
 from pathlib import Path
 
+import cmarkgfm
 from hypothesis import given
 from hypothesis import strategies as st
 
 from medperf.registry import paths
 from medperf.registry.described import size
-from medperf.registry.summary import Summary, summarize
+from medperf.registry.summary import Facts, Grid, Points, Section, Summary, summarize
 from medperf.registry.summary_text import LIMIT, code, markdown, terminal
 from medperf.registry.validate import validate
 from medperf.schemas import documents
@@ -123,6 +125,62 @@ def test_strangers_texts_are_shown_and_do_nothing(world: World) -> None:
         assert hostile not in bare.replace("### ", "").replace("## ", "")
     assert "⏎::error::x" in text  # shown, on the line of its field
     assert not any(line.startswith(("::", "# head")) for line in text.splitlines())
+
+
+PIECES = (
+    *(
+        "|",
+        "\\",
+        "`",
+        "``",
+        "```",
+        "<img src=x>",
+        "@team",
+        "[x](javascript:1)",
+        "http://e.x",
+        "a",
+        "-",
+    ),
+    *("\n", "\r", " ", "  ", "#1", "&lt;", "*", "_", "~~", "$", "\u202e", "> ", "| --- |", "<!--"),
+    *("![i](http://e.x/p.png)", "www.e.x", "x@e.x", "</details>", "    ", "1. ", "::", "##["),
+)
+
+
+@given(*[st.lists(st.sampled_from(PIECES), max_size=12).map("".join)] * 2)
+def test_githubs_own_reader_sees_only_what_was_written(one: str, other: str) -> None:
+    """Every text comes back out of GitHub's Markdown as one code span, whatever is in it."""
+    blocks = (
+        Points((one, other)),
+        Grid(("a", "b"), ((one, other), (other, one))),
+        Facts((("name", one), (f"statistics: {other}/", other))),
+    )
+    section = Section("What", one, blocks)
+    tags, codes, _ = rendered(markdown(Summary("Valid", "objects", (section,))))
+    assert tags <= PLAIN
+    named = f"statistics: {other}/"
+    texts = [one, one, other, one, other, other, one, one, named, other]
+    assert codes == [shown(text) for text in texts if text]
+
+
+def shown(text: str) -> str:
+    """How a text is read again, apart from spaces at its ends and how a `|` is written."""
+    plain = "".join(
+        one if one.isprintable() else ("⏎" if one == "\n" else ascii(one)[1:-1]) for one in text
+    )
+    return re.sub(r"\\[|¦]", "|", plain).strip(" ")
+
+
+PLAIN = frozenset(["h2", "h3", "ul", "li", "p", "table", "thead", "tbody", "tr", "th", "td", "pre"])
+
+
+def rendered(text: str) -> tuple[set[str], list[str], str]:
+    """What GitHub makes of Markdown: the tags beside code, the code, and the text without it."""
+    page = cmarkgfm.github_flavored_markdown_to_html(text, cmarkgfm.Options.CMARK_OPT_UNSAFE)
+    codes = [html.unescape(one) for one in re.findall(r"<code>(.*?)</code>", page, re.DOTALL)]
+    rest = re.sub(r"<code.*?</code>", "", page, flags=re.DOTALL)
+    tags = set(re.findall(r"<([a-z0-9!-]+)", rest))
+    bare = html.unescape(re.sub(r"<[^>]*>", "", rest))
+    return tags, [re.sub(r"\\[|¦]", "|", one).strip(" ") for one in codes], bare
 
 
 def test_a_summary_is_never_too_long_for_a_comment(world: World) -> None:
