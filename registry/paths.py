@@ -248,6 +248,11 @@ def settings_path(object_path: str) -> str:
 
 def association_path(benchmark: str, side: Side, component: str) -> str:
     """The path of the association of a model or a dataset with a benchmark."""
+    return _association_path(benchmark, side, component)
+
+
+@lru_cache(maxsize=4096)  # each result is asked for its two, several times
+def _association_path(benchmark: str, side: Side, component: str) -> str:
     owner, name = split_ref(benchmark)
     return f"associations/{owner}/{name}/{side}/{_joined(component)}.yaml"
 

@@ -110,8 +110,9 @@ def missing(needs: Iterable[Need], signatures: Iterable[Signature]) -> tuple[str
 
 def number(spec: object) -> int:
     """The serial or round of a manifest's spec; 1 for what never changes."""
+    known = getattr(spec, "__dict__", {})  # a model answers slowly for a field that it has not
     for field in ("serial", "round"):
-        value = getattr(spec, field, None)
+        value = known.get(field)
         if isinstance(value, int):
             return value
     return 1
