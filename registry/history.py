@@ -36,7 +36,7 @@ from .paths import Place, benchmark_path, classify, result_signature_path, setti
 from .pending import settle_benchmarks, settle_owners
 from .pinned import Pinned, check_chain, check_pinned
 from .results import judge_result
-from .snapshot import REGULAR, Item, Library
+from .snapshot import REGULAR, Item, Library, shown_path
 
 if TYPE_CHECKING:
     from .git import Repository, Step
@@ -103,6 +103,7 @@ class History:
         self._take_benchmarks(arrivals, reasons)
         self._take_settings(arrivals)
         self._withdraw(arrivals)
+        self._note_other_bytes(arrivals, reasons)
         if arrivals.decides:
             ledger.forget_states()
         for path, reason in reasons.items():
@@ -154,6 +155,19 @@ class History:
             else:
                 self.ledger.sign(place, digest, signature)
         return reasons
+
+    def _note_other_bytes(self, arrivals: Arrivals, reasons: dict[str, str]) -> None:
+        """Say of statements that hold, and are over other bytes than the file's, that they do."""
+        for place, _ in arrivals.statements:
+            version = self.ledger.version(place.subject, place.number)
+            if version is None or place.path in reasons:
+                continue
+            said = self.ledger.statements.get((place.subject, place.number), [])
+            mine = [known for known, one in said if one.by == place.by]
+            if mine and version.digest not in mine:
+                reasons[place.path] = (
+                    f"it is over other bytes, {mine[-1]}, than those of {shown_path(place.subject)}"
+                )
 
     def _sign_again(
         self, arrivals: Arrivals, path: str, reasons: dict[str, str], **roles: Any

@@ -99,6 +99,7 @@ def test_a_statement_over_another_benchmarks_file_of_the_same_name_does_not_coun
     found = world.view().ledger.association_state(target)
     assert (found.state, found.signed) == ("pending", ("modeler/max",))
     assert "committee" in " ".join(found.missing)
+    assert "it is over other bytes, sha256:" in notes(world.view())
 
 
 def test_a_result_of_one_dataset_does_not_count_at_the_path_of_another(world: World) -> None:
