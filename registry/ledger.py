@@ -144,6 +144,9 @@ class ResultState:
     run_key: str = ""
 
 
+MOST_IGNORED = 1000
+
+
 @dataclass
 class Ledger:
     """The judged state after some commit of the chain; see the module's text.
@@ -171,6 +174,7 @@ class Ledger:
     _holders: MutableMapping[str, Holder] = field(default_factory=dict)
     _commitments: MutableMapping[tuple[str, str], str] = field(default_factory=dict)
     _states: MutableMapping[str, AssociationState] = field(default_factory=dict)
+    _ignored: tuple[str, int] = ("", 0)  # how many files of which commit
 
     # ------------------------------------------------------------------------------- asking
 
@@ -295,8 +299,19 @@ class Ledger:
     # ------------------------------------------------------------------------- taking things in
 
     def note(self, path: str, text: str, kind: NoteKind = "ignored") -> None:
-        """Remember something that a person should see, at the commit that is being taken in."""
-        self.notes.append(Note(shown_path(path), self.commits[-1], text, kind))
+        """Remember something that a person should see, at the commit that is being taken in.
+
+        Of files that are ignored so many of a commit are told, since each look reads all notes.
+        """
+        commit = self.commits[-1]
+        if kind == "ignored":
+            many = self._ignored[1] + 1 if self._ignored[0] == commit else 1
+            self._ignored = (commit, many)
+            if many > MOST_IGNORED:
+                return
+            if many == MOST_IGNORED:
+                text += " More of this commit may be ignored: it is not told file by file."
+        self.notes.append(Note(shown_path(path), commit, text, kind))
 
     def count(self, what: str) -> None:
         """Count one more thing that was checked."""

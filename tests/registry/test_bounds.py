@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from medperf.registry import git_process, git_reading, snapshot, validate
+from medperf.registry import git_process, git_reading, ledger, snapshot, validate
 from medperf.registry.git import MAIN, Repository
 from medperf.registry.git_reading import BLOB_CAP
 from medperf.registry.history import walk
@@ -131,6 +131,25 @@ def test_a_proposal_of_more_files_than_anybody_reviews_fails_before_they_are_rea
     assert verdict.answer == "failed"
     assert "is one of 4 files that are changed at once" in verdict.sentence
     assert "Propose at most 3" in verdict.sentence
+
+
+def test_of_a_commit_full_of_junk_so_much_is_told_as_anybody_reads(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ledger, "MOST_IGNORED", 3)
+    world.commit(cubes(5, 1), by=None)
+    tip = world.commit({"cubes/modeler/late.yaml": b"x"}, by=None)
+    notes: list[Note] = walk(world.repository, tip).ledger.notes
+    told = [note.path.rpartition("/")[2] for note in notes]
+    assert told == ["n0.yaml", "n1.yaml", "n2.yaml", "late.yaml"]
+    assert notes[2].text.endswith(
+        "More of this commit may be ignored: it is not told file by file."
+    )
+    head = world.propose(
+        {f"cubes/modeler/m{number}.yaml": b"x" for number in range(5)}, by="modeler/max"
+    )
+    verdict = validate.validate(world.repository, tip, head)
+    assert verdict.answer == "failed"
 
 
 def test_of_a_document_with_thousands_of_mistakes_a_hundred_are_told() -> None:
