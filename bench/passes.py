@@ -20,7 +20,7 @@ RESULTS = b"AUC: {Edema: 0.913}\nn: {Edema: 60}\n"
 def cases(folder: Path, quick: bool) -> Iterator[Case]:
     """Both cases, on copies of one small registry with people, data and a benchmark."""
     template = Template(folder / "template")
-    yield _at_once(World(template, folder / "jobs"), 1 if quick else 4)
+    yield _at_once(World(template, folder / "jobs"), 2 if quick else 8)
     yield _many_results(World(template, folder / "many"), 150 if quick else 500)
     for name in ("template", "jobs", "many"):
         shutil.rmtree(folder / name)

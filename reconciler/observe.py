@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from ..registry.paths import result_path
 from ..registry.snapshot import Item
 from ..registry.view import AssociationState, ResultState, View, standing_of
-from ..schemas.digests import digest, run_key
+from ..schemas.digests import run_key
 from ..schemas.errors import WithheldError
 from ..schemas.manifests import BenchmarkSpec, Cube
 from .disclosure import check_results, shown_digest
@@ -266,4 +266,4 @@ def associations_of(view: View, pair: Pair) -> tuple[str, str]:
     model = view.association(pair.benchmark, "models", pair.model)
     dataset = view.association(pair.benchmark, "datasets", pair.dataset)
     assert model is not None and dataset is not None, "only associated pairs are planned"  # noqa: S101, PT018
-    return digest(model.item.data), digest(dataset.item.data)
+    return model.item.digest, dataset.item.digest

@@ -124,7 +124,7 @@ def locked(partial: Path, stop: threading.Event | None) -> Iterator[IO[bytes]]:
             # whoever had the lock may have moved or removed the file that we opened
             with contextlib.suppress(FileNotFoundError):
                 if os.path.samestat(os.fstat(unnamed.fileno()), partial.lstat()):
-                    # TLS brings 16 KiB at a time: as many writes would cost as much as the hash
+                    # TLS brings 16 KiB at a time: so many writes cost half as much as the hash
                     with partial.open("r+b", buffering=_PIECE) as file:
                         yield file
                         return
