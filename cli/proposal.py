@@ -6,7 +6,7 @@ import click
 
 from .desk import json_option, workplace, yes_option
 from .groups import NearGroup
-from .output import confirm, print_json, print_table, print_text, say
+from .output import confirm, plain, print_json, print_table, print_text, say
 from .review import print_review
 
 
@@ -21,19 +21,29 @@ def command() -> None:
 
 
 @command.command("ls")
+@click.option("--rejected", is_flag=True, help="Those that were closed without a merge, and why.")
 @json_option
 @click.pass_context
-def ls(ctx: click.Context, as_json: bool) -> None:
-    """List the open proposals.
+def ls(ctx: click.Context, rejected: bool, as_json: bool) -> None:
+    """List the open proposals, or those that were rejected, with medperf or in a browser.
 
     \b
-    Example:
+    Examples:
       medperf proposal ls
+      medperf proposal ls --rejected
     """
-    from ..registry.proposals import list_open
+    from ..registry.proposals import list_open, list_rejected
 
     with workplace(ctx) as place:
-        found = list_open(place.repository, place.url)
+        found = list_open(place.repository, place.url)  # looks: closed ones come with it
+        closed = list_rejected(place.repository, place.url) if rejected else []
+    if rejected:
+        if as_json:
+            print_json([{"id": one.id, **plain(one)} for one in closed])
+            return
+        lines = [(one.id, one.author, one.reason, one.head[:12]) for one in closed]
+        print_table(("proposal", "closed by", "why", "head"), lines, empty="None was rejected.")
+        return
     if as_json:
         print_json(found)
         return

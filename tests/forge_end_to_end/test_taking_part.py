@@ -245,6 +245,7 @@ def test_a_closed_pull_request_says_why_and_is_no_proposal(town: Town) -> None:
     assert pull.comments == ["Closed without a merge: `too @slow`"]
     said = town.types("committee", "proposal", "ls")
     assert "No proposal is open" in said
+    assert "too @slow" in town.types("committee", "proposal", "ls", "--rejected")
 
 
 def test_what_was_closed_in_the_browser_is_rejected_until_it_is_opened_again(town: Town) -> None:
@@ -258,6 +259,9 @@ def test_what_was_closed_in_the_browser_is_rejected_until_it_is_opened_again(tow
     assert rejected["component"] == "modeler/net"
     assert rejected["why"] == f"closed at {town.lab.address}/{HOME}/pull/{number}"
     assert json.loads(town.types("modeler", *ls, "--rejected")) == [rejected]
+    (closed,) = json.loads(town.types("committee", "proposal", "ls", "--rejected", "--json"))
+    assert (closed["id"], closed["reason"]) == (f"pull/{number}", rejected["why"])
+    assert rejected["component"].rpartition("/")[2] in " ".join(closed["paths"])
     (told,) = json.loads(town.types("modeler", "explain", "net", "--json"))
     assert (told["state"], told["missing"]) == (
         "rejected",

@@ -22,7 +22,7 @@ from medperf.registry.protect import check
 from ..world import World
 
 pytestmark = pytest.mark.prism
-PACKAGES = ("@stoplight/prism-cli", "@octokit/openapi")
+PACKAGES = ("@stoplight/prism-cli@5.14.2", "@octokit/openapi@23.0.2")
 WHERE = Hosted("github.com", "octocat/Hello-World")
 BRANCH = "proposals/octocat/new-topic"
 
