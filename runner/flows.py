@@ -231,7 +231,7 @@ def _prepare(
         if outcome.reason == "exit" and _if_there(into / REPORT) is not None:
             why = f"The task prepare of {ready.name} is not done (status {outcome.exit})."
             raise _unready(ready, into, why, outcome.log_tail)
-        raise _failure(ready, "prepare", outcome.reason, _how(outcome), outcome)
+        raise _failure(ready, "prepare", outcome.reason, _how(outcome), outcome, execution)
     manual = ready.task("prepare").input(MANUAL_PATH) is not None
     if manual:
         (into / MANUAL).mkdir(mode=0o700, exist_ok=True)
@@ -240,7 +240,7 @@ def _prepare(
     if outcome.reason == "done":
         return outcome
     if outcome.exit != MANUAL_EXIT or not (into / "data").is_dir():
-        raise _failure(ready, "prepare", outcome.reason, _how(outcome), outcome)
+        raise _failure(ready, "prepare", outcome.reason, _how(outcome), outcome, execution)
     shutil.rmtree(into / MANUAL)
     (into / "data").rename(into / MANUAL)
     report = _if_there(into / REPORT)
@@ -271,7 +271,9 @@ def infer(
         partial=partial,
     )
     if not target.is_dir():
-        raise _failure(ready, "infer", "output", "It has written no predictions.", outcome)
+        raise _failure(
+            ready, "infer", "output", "It has written no predictions.", outcome, execution
+        )
     return target, outcome
 
 
@@ -321,7 +323,7 @@ def _run(
     )
     kept = goes_on or (partial and any(path.exists() for path in outputs.values()))
     if outcome.reason != "done" and not kept:
-        raise _failure(ready, name, outcome.reason, _how(outcome), outcome)
+        raise _failure(ready, name, outcome.reason, _how(outcome), outcome, execution)
     return outcome
 
 
@@ -332,10 +334,12 @@ def _how(outcome: Outcome) -> str:
     return f"It ended by {outcome.reason}{status}."
 
 
-def _failure(ready: ReadyCube, task: str, reason: str, how: str, outcome: Outcome) -> TaskError:
+def _failure(
+    ready: ReadyCube, task: str, reason: str, how: str, outcome: Outcome, execution: Execution
+) -> TaskError:
     return TaskError(
         reason,
-        f"The task {task} of {ready.name} failed. {how} Its log has more.",
+        f"The task {task} of {ready.name} failed. {how} Its log: {execution.logs / task}.log",
         log_tail=outcome.log_tail,
     )
 

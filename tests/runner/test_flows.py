@@ -479,7 +479,7 @@ def test_a_demo_dataset_is_unpacked_by_its_paths(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("paths", "message"),
     [
-        (None, r"no paths\.yaml at the root"),
+        (None, r"no paths\.yaml of at most 65536 bytes at the root"),
         ("[]", "must name data_path"),
         ("data_path: d", "no labels_path"),
         ("data_path: ../d\nlabels_path: l", "leads out"),
