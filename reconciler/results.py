@@ -181,15 +181,14 @@ def decide(
     if result.withheld and answer == "released":
         raise WithheldError(result.withheld)
     shown = Disclosed(result.metrics, result.suppressed, result.bits)
-    signed = None
-    two = place.profile.policy.releasers > 1 and answer == "released"
+    digest = shown_digest(shown)
+    if place.profile.policy.releasers < 2 or answer == "declined":
+        place.runs.decided(result.pair, answer=answer, shown=digest)
+        return ()
     view = place.view(fetch=False)
-    if two:
-        signed = sign_release(view, person or place.member(), result.pair, shown)
-    record = place.runs.decided(
-        result.pair, answer=answer, shown=shown_digest(shown), signed=signed
-    )
-    return who_agreed(view, place.owner, record, shown_digest(shown)) if two else ()
+    signed = sign_release(view, person or place.member(), result.pair, shown)
+    record = place.runs.decided(result.pair, answer=answer, shown=digest, signed=signed)
+    return who_agreed(view, place.owner, record, digest)
 
 
 def retry(place: Workplace, uid: str) -> str:

@@ -63,7 +63,8 @@ def look(repository: Repository, forge: Forge, url: str, folder_url: str, tip: s
         raise UsageError(
             f"main of {folder_url} ({main[:12]}) is no earlier state of this registry: the folder "
             "is another registry's, or something was merged in it. Name another folder, and merge "
-            "only in the registry itself."
+            "only in the registry itself. If the registry was handed over since, take that "
+            "repository away from the folder: it holds what had to go. Then carry again."
         )
     there = repository.remote_refs(url)
     closings = {} if main is None else _closings(forge)

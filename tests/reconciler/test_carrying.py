@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from medperf.reconciler import handing_over
 from medperf.reconciler.carrying import Cargo, Trip, cargo_of
+from medperf.reconciler.following import follow, offer
 from medperf.reconciler.reviewing import review
 from medperf.reconciler.workplace import Workplace
 from medperf.registry.git import Author
@@ -102,6 +104,32 @@ def test_a_site_finds_a_folder_with_a_rewritten_main(world: World, stick: Path) 
     git(folder, "update-ref", "refs/heads/main", f"{world.tip()}~1")
     with pytest.raises(StalledError):
         world.plan()
+
+
+def test_a_site_without_a_network_follows_a_registry_that_was_handed_over(
+    world: World, stick: Path
+) -> None:
+    world.add_model("gone")
+    carry(world, stick)
+    world.plan()
+    place = world.committee
+    found = handing_over.prepare(place, ["cubes/modeler/gone.yaml"], reason="R")
+    handing_over.send(place, found)
+    handing_over.publish(place, found)
+    seen = offer(place)
+    assert seen is not None
+    follow(place, seen)
+    world.close("committee")
+    with pytest.raises(UsageError, match="it holds what had to go"):
+        Trip(world.committee, stick)
+    shutil.rmtree(stick / "registry.git")
+    carry(world, stick)
+    with pytest.raises(StalledError, match="medperf registry follow"):
+        world.plan()
+    done = world.medperf("registry", "follow", "-y")
+    assert "left out: cubes/modeler/gone.yaml" in done.stderr
+    world.close("hospital")
+    assert "committee/ref" in world.states()
 
 
 def test_a_carried_file_with_other_bytes_is_not_used(world: World, stick: Path) -> None:
