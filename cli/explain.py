@@ -32,7 +32,7 @@ def command(ctx: click.Context, uid: str | None, offline: bool, as_json: bool) -
 
     with workplace(ctx) as place:
         view, plan = look(place, fetch=not offline)
-        rejected = {} if offline else rejections(place)
+        rejected = {} if offline else rejections(place, say=say)
         found = explain(place, view, plan.runs, uid, rejected=rejected)
     if as_json:
         print_json(found)
