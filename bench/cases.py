@@ -18,7 +18,7 @@ from medperf.runner import seal
 from medperf.runner.content import content_hash
 from tests.registry.world import REGISTRY_ID, cube_manifest, signer
 
-from .measure import BIN, Sample, call, command, timed
+from .measure import BIN, Sample, call, command, in_turn, timed
 from .report import Case
 from .world import SITE, Built, benchmark, dataset
 
@@ -176,8 +176,7 @@ def hashing(folder: Path, quick: bool, runs: int) -> Iterator[Case]:
     large = folder / "large"
     _files(large / "data", 200, megabytes * 5_000)
     paths = sorted(large.rglob("*.bin"))
-    two = timed(lambda: _plain(paths, 2), runs=runs)
-    ours = timed(lambda: content_hash(large), runs=runs)
+    two, ours = in_turn(lambda: _plain(paths, 2), lambda: content_hash(large), runs=runs)
     ratio = two / ours
     yield Case(
         f"content hash, {megabytes} MB in 200 files",
@@ -202,8 +201,7 @@ def hashing(folder: Path, quick: bool, runs: int) -> Iterator[Case]:
     many = folder / "many"
     _files(many / "data", small, 8192)
     paths = sorted(many.rglob("*.bin"))
-    one = timed(lambda: _plain(paths, 1), runs=runs)
-    ours = timed(lambda: content_hash(many), runs=runs)
+    one, ours = in_turn(lambda: _plain(paths, 1), lambda: content_hash(many), runs=runs)
     figure = f"{ours:.2f} s = {one / ours:.2f} x the floor's speed"
     floor = f"hashlib, one thread {one:.2f} s"
     name = f"content hash, {small:,} files of 8 KiB"
@@ -233,7 +231,6 @@ def _plain(paths: list[Path], threads: int) -> None:
 def publishing(folder: Path, built: Built, quick: bool) -> Iterator[Case]:
     """Sites that publish at the same time, each a process with a clone of its own."""
     sites, passes = (8, 2) if quick else (32, 5)
-    start = time.perf_counter()
     processes = [
         subprocess.Popen(
             [
@@ -244,20 +241,19 @@ def publishing(folder: Path, built: Built, quick: bool) -> Iterator[Case]:
         )
         for number in range(sites)
     ]
-    pushes = sum(int(process.communicate()[0]) for process in processes)
-    slowest = time.perf_counter() - start
+    told = [process.communicate()[0].split() for process in processes]
+    pushes, slowest = sum(int(words[0]) for words in told), max(float(words[1]) for words in told)
     with Repository.open(built.url) as repository:
         heads = [f"refs/heads/sites/site{number}/ward" for number in range(sites)]
         trees = [repository.tree(repository.resolve(head) or "") for head in heads]
     kept = sum(
         path.startswith(f"results/site{at}/") for at, tree in enumerate(trees) for path in tree
     )
-    each = slowest / passes
     yield Case(
         f"{sites} sites, {passes} passes each, at once",
         f"{kept} of {sites * passes} kept, {pushes / (sites * passes):.2f} pushes a commit, "
-        f"{each:.1f} s a pass of the slowest",
+        f"{slowest:.1f} s the slowest step",
         "",
         "nothing lost, 1.00, <= 5 s",
-        kept == sites * passes == pushes and each <= 5,
+        kept == sites * passes == pushes and slowest <= 5,
     )

@@ -87,3 +87,14 @@ def timed(function: Callable[[], object], *, runs: int = 3) -> float:
         function()
         found.append(time.perf_counter() - start)
     return statistics.median(found)
+
+
+def in_turn(
+    one: Callable[[], object], other: Callable[[], object], *, runs: int = 3
+) -> tuple[float, float]:
+    """The medians of two functions called turn and turn about, so that both meet the same load."""
+    found: tuple[list[float], list[float]] = ([], [])
+    for _ in range(runs):
+        for function, kept in zip((one, other), found, strict=True):
+            kept.append(timed(function, runs=1))
+    return statistics.median(found[0]), statistics.median(found[1])

@@ -2,10 +2,8 @@
 
 import itertools
 import shutil
-import statistics
 import subprocess
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 from medperf.runner.engines import Limits, LocalImage, Mount, Task, open_engine
@@ -13,6 +11,7 @@ from medperf.runner.engines.rootfs import python_image
 from medperf.runner.engines.seccomp import oci
 from medperf.schemas.errors import EngineError
 
+from .measure import in_turn
 from .report import Case
 
 MIB = 1 << 20
@@ -52,7 +51,9 @@ def cases(folder: Path, runs: int) -> Iterator[Case]:
         def bare(words: list[str] = words) -> None:
             subprocess.run(words, check=True, capture_output=True)
 
-        mine, floor = _in_turn(ours, bare, runs)
+        ours()
+        bare()  # the first ones import, load and warm up
+        mine, floor = in_turn(ours, bare, runs=runs)
         yield Case(
             f"a task beside {program}",
             f"{mine:.3f} s, {mine - floor:+.3f} s",
@@ -74,18 +75,6 @@ def _task(own: Path, data: Path, image: LocalImage, python: str) -> Task:
         mounts=(Mount(data, "/in"), Mount(own / "out", "/out", writable=True)),
         limits=LIMITS,
     )
-
-
-def _in_turn(one: Callable[[], None], other: Callable[[], None], runs: int) -> tuple[float, float]:
-    one()
-    other()  # the first ones import, load and warm up
-    found: tuple[list[float], list[float]] = ([], [])
-    for _ in range(runs):
-        for function, kept in zip((one, other), found, strict=True):
-            start = time.perf_counter()
-            function()
-            kept.append(time.perf_counter() - start)
-    return statistics.median(found[0]), statistics.median(found[1])
 
 
 def _docker(place: Path, image: LocalImage, python: str) -> list[str]:
