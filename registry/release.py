@@ -5,4 +5,4 @@ then proposes it to a registry.
 """
 
 ACTION = "medperf/medperf"
-ACTION_COMMIT = "c448cb59c4b34b71a6ec8b921942d21532e22119"
+ACTION_COMMIT = "4e9cf9de19315db72f22df1823c010e67479633d"
