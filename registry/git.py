@@ -249,7 +249,7 @@ class Repository(Reading):
         raise ConflictError(f"{ref} was not written in {tries} tries. At the last: {last}")
 
     def _network(self, action: str, url: str, *arguments: str) -> str:
-        if "--progress" in arguments:
+        if arguments[0] == "fetch":  # which brings what the remote says, however much that is
             done = self._runner.watched(*arguments, what="Fetching the registry")
         else:
             done = self._runner.run(*arguments, network=True, expect=range(256))

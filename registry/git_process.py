@@ -135,7 +135,10 @@ class Runner:
         return done
 
     def watched(self, *arguments: str, what: str) -> Done:
-        """The ended command, which reaches a remote; Git's own progress is told as it comes."""
+        """The ended command, which reaches a remote; Git's own progress is told as it comes.
+
+        Of what a remote says only the end is kept. For commands that write nothing to their output.
+        """
         process = self.start(*arguments, network=True)
         said = b""
         try:

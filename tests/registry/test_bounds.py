@@ -70,6 +70,14 @@ def test_a_commit_that_unpacks_to_more_than_git_may_take_is_an_error_that_says_s
         clone.fetch(f"file://{world.repository.folder}", [f"+{MAIN}:{MAIN}"])
 
 
+def test_of_what_a_remote_says_only_the_end_is_kept(world: World) -> None:
+    noise = "alias.noise=!yes remote: words | head -c 3000000 >&2; echo fatal: end >&2; exit 3"
+    done = world.repository._runner.watched("-c", noise, "noise", what="Fetching")
+    assert done.status == 3
+    assert done.err.endswith("fatal: end")
+    assert len(done.err) <= 1 << 16
+
+
 def test_files_are_read_ahead_only_as_far_as_there_is_room(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
