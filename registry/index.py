@@ -85,6 +85,7 @@ class Index:
         One index serves one view: a second walk with the same index would change the tables that
         the first one's ledger reads.
         """
+        self._keep = path is not None
         self._database = _opened(path)
         self._latest: dict[str, Ledger] = {}
         self._documents: dict[str, tuple[str, str]] = {}
@@ -103,7 +104,7 @@ class Index:
         """Keep what was judged since, unless somebody else is at it, and close the file."""
         states = any(_states(ledger).touched for ledger in self._latest.values())
         with suppress(sqlite3.Error):
-            if self._unsaved or states:
+            if self._keep and (self._unsaved or states):
                 self._save()
         self._database.close()
         self._latest = {}
@@ -168,7 +169,7 @@ class Index:
         first, self._read = not self._read, True
         self._latest, self._unsaved = dict(walks), True
         self._premises = _premises(pinned, handed)
-        if first and self._may_write():
+        if first and self._keep and self._may_write():
             self._save()
 
     def give_up(self) -> None:
