@@ -67,7 +67,7 @@ def prepare(place: Workplace, names: Sequence[str], *, reason: str) -> Erasure:
     number = count(repository, view.tip) + 1
     if number > MOST or len(handover.data()) > LIMIT:
         raise UsageError(f"A registry has at most {MOST} hand-overs of {LIMIT} bytes.")
-    tip = _signed_commit(place, made[-1], number, handover, {handover_path(number): True})
+    tip = _signed_commit(place, made[-1], number, handover, first=True)
     return _erasure(place, view, tip, number, handover, files)
 
 
@@ -110,7 +110,7 @@ def sign(place: Workplace, seen: Erasure) -> Erasure:
     """Add this admin's statement to the branch, if it is still what was looked at."""
     view = place.view()
     _admin(place, view)
-    tip = _signed_commit(place, seen.tip, seen.number, seen.handover, {})
+    tip = _signed_commit(place, seen.tip, seen.number, seen.handover)
     place.repository.push(place.url, {BRANCH: (tip, seen.tip)})
     return _erasure(place, view, tip, seen.number, seen.handover, seen.files)
 
@@ -148,8 +148,9 @@ def _admin(place: Workplace, view: View) -> Actor:
 
 
 def _signed_commit(
-    place: Workplace, parent: str, number: int, handover: Handover, new: dict[str, bool]
+    place: Workplace, parent: str, number: int, handover: Handover, *, first: bool = False
 ) -> str:
+    """A commit with this admin's statement; the `first` one brings the hand-over itself too."""
     actor = place.member()
     path = handover_path(number)
     bundle = make_handover(
@@ -160,7 +161,7 @@ def _signed_commit(
         data=handover.data(),
     )
     files = {signature_path(number, actor.by): bundle}
-    if new:
+    if first:
         files[path] = handover.data()
     return place.repository.commit(
         [parent],

@@ -58,7 +58,7 @@ def made_again(
     for number, step in enumerate(steps, 1):
         for change in step.changes:
             if change.path in gone:
-                there.discard(change.path) if change.status == "D" else there.add(change.path)
+                (there.discard if change.status == "D" else there.add)(change.path)
         made.append(
             repository.commit(
                 made[-1:],
