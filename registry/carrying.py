@@ -130,7 +130,11 @@ def send(
     done: list[tuple[Waiting, str]] = []
     for one in carried.waiting:
         ref = f"refs/heads/{one.branch}"
-        repository.push(forge.target(one.branch), {ref: (one.head, one.known)})
+        target = forge.target(one.branch)
+        # the registry, or a fork of whoever carries it, which may have the branch already
+        known = repository.fetch_ref(target, ref)
+        if known != one.head:
+            repository.push(target, {ref: (one.head, known)})
         address = forge.open(one.branch, head=one.head, title=one.title)
         _note(repository, folder_url, one, carried.sent.get(one.branch))
         done.append((one, address))

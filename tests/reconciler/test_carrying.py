@@ -10,7 +10,8 @@ from medperf.reconciler.carrying import Cargo, Trip, cargo_of
 from medperf.reconciler.following import follow, offer
 from medperf.reconciler.reviewing import review
 from medperf.reconciler.workplace import Workplace
-from medperf.registry.git import Author
+from medperf.registry.forges.local import LocalForge
+from medperf.registry.git import Author, Repository
 from medperf.registry.proposals import close, find
 from medperf.runner.assets import stored
 from medperf.schemas.errors import StalledError, UsageError
@@ -82,6 +83,36 @@ def test_what_was_sent_is_not_sent_again_though_it_was_closed(world: World, stic
     assert [one.branch for one in trip.carried.closed] == ["sites/hospital/ward"]
     assert trip.carried.waiting == ()
     assert not git(str(stick / "registry.git"), "for-each-ref", "refs/heads/sites")
+
+
+class Forked(LocalForge):
+    """A forge where the caller may push to his fork only."""
+
+    def __init__(self, place: Workplace, fork: Path) -> None:
+        super().__init__(place.repository, place.url)
+        self._fork = str(fork)
+
+    def target(self, branch: str) -> str:  # noqa: ARG002
+        return self._fork
+
+
+def test_who_carries_sends_from_his_fork_also_after_a_kill(
+    world: World, stick: Path, tmp_path: Path
+) -> None:
+    world.reconcile()
+    world.medperf("result", "release", "--all", "-y")
+    world.reconcile()
+    Repository.create(tmp_path / "fork.git").close()
+    for _ in range(2):
+        trip = Trip(world.committee, stick)
+        trip._forge = Forked(world.committee, tmp_path / "fork.git")
+        ((sent, _),) = trip.send()
+        branch = f"refs/heads/{sent.branch}"
+        assert git(str(tmp_path / "fork.git"), "rev-parse", branch) == sent.head
+        assert world.tip(sent.branch) == ""
+        # as if killed before it was noted in the folder
+        note = f"refs/medperf/carried/{sent.branch}"
+        git(str(stick / "registry.git"), "update-ref", "-d", note)
 
 
 def test_a_folder_on_which_something_was_merged_is_refused(world: World, stick: Path) -> None:
