@@ -1,18 +1,21 @@
 """Several runs of one pass side by side."""
 
 import threading
+import time
+from collections.abc import Sequence
 from itertools import pairwise
 
 import pytest
 
-from medperf.reconciler import due_runs
+from medperf.reconciler import due_runs, observe
 from medperf.reconciler.due_runs import Ran
+from medperf.reconciler.execute import Made, Order
 from medperf.reconciler.plan import Plan, State
 from medperf.reconciler.workplace import Workplace
 from medperf.registry.view import View
 from medperf.runner import machine
 from medperf.runner.engines.protocol import GIB
-from medperf.schemas.errors import RegistryError
+from medperf.schemas.errors import RegistryError, WithheldError
 
 from .world import World
 
@@ -157,3 +160,34 @@ def test_a_full_disk_is_told_once(pair: World, monkeypatch: pytest.MonkeyPatch) 
     summary = pair.reconcile(jobs=2)
     assert summary.problem.count("is full") == 1
     assert {run.outcome for run in summary.ran} == {"failed"}
+
+
+@pytest.mark.docker
+def test_each_run_has_gpus_of_its_own(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """There are none here, so what a run is given is looked at where it would begin."""
+    world.set("hospital", "engine=docker", "limits.gpus=['0', '1', '2']", "limits.memory=256Mi")
+    wishes = {"a": 2, "b": 1, "c": 1, "d": 0}
+    for name, gpus in wishes.items():
+        world.add_model(name, resources={"gpus": gpus})
+    world.change_settings(priorities={"modeler/a": 9, "modeler/b": 8})
+    busy: list[str] = []
+    given: dict[str, Sequence[str]] = {}
+
+    def look(_: Workplace, order: Order, **__: object) -> Made:
+        gpus = order.gpus or ()
+        assert not set(gpus) & set(busy)
+        busy.extend(gpus)
+        given[order.pair.model] = gpus
+        time.sleep(0.3)
+        for gpu in gpus:
+            busy.remove(gpu)
+        raise WithheldError(["it was only looked at"])
+
+    monkeypatch.setattr(due_runs, "make_run", look)
+    monkeypatch.setattr(observe, "cube_obstacle", lambda *_: ("", ""))  # toys have no such image
+    said: list[str] = []
+    summary = world.reconcile(say=said.append, jobs=4)
+    assert {run.outcome for run in summary.ran} == {"withheld"}
+    assert (given["modeler/a"], given["modeler/b"]) == (("0", "1"), ("2",))
+    assert {name: len(given[f"modeler/{name}"]) for name in wishes} == wishes
+    assert any("asks for GPUs (1), of which 0 are free" in line for line in said)

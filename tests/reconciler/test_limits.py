@@ -18,6 +18,7 @@ def test_timeouts_memory_and_gpus_of_the_profile_reach_the_tasks(
     assert how.timeouts == {"infer": 7.0}
     assert how.limits.memory == 1 << 30
     assert how.limits.gpus == ("0", "3")
+    assert execution(place, "x", tmp_path, None, gpus=("3",)).limits.gpus == ("3",)
 
 
 def test_what_a_cube_asks_for_is_given_within_what_the_site_gives(
