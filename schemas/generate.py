@@ -23,12 +23,12 @@ DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 def schema_file(kind: type[Any]) -> Path:
     """Where the JSON Schema of this kind stands: BenchmarkSettings → benchmark-settings.json."""
-    return _file(kind.__name__)
+    return FOLDER / _file_name(kind.__name__)
 
 
 @cache
-def _file(kind: str) -> Path:
-    return FOLDER / (re.sub(r"(?<!^)(?=[A-Z])", "-", kind).lower() + ".json")
+def _file_name(kind: str) -> str:
+    return re.sub(r"(?<!^)(?=[A-Z])", "-", kind).lower() + ".json"
 
 
 def schema_of(kind: type[Any]) -> dict[str, Any]:
