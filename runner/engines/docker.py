@@ -9,9 +9,11 @@ from the caller. A root caller's task runs as an otherwise unused uid, as with e
 """
 
 import contextlib
+import io
 import json
 import os
 import secrets
+import tarfile
 import threading
 import time
 from collections.abc import Callable
@@ -273,6 +275,8 @@ class _Run:
                 binds=binds,
             )
             container = self.client.containers.create(**options)
+            if self.task.scratch_root:
+                _open_folder(container, str(config.get("WorkingDir") or "/"))
             with attached(self.client, str(container.id)) as stream:
                 container.start()
                 started = time.monotonic()
@@ -407,3 +411,15 @@ def _unmount(folder: Path) -> None:
 
 def _matters(warning: str) -> bool:
     return "No " in warning and "limit" in warning
+
+
+def _open_folder(container: "Container", folder: str) -> None:
+    """In its throw-away layer, let the task write in the image's working folder (root's)."""
+    if not folder.startswith("/") or folder == "/":
+        return
+    entry = tarfile.TarInfo(folder.strip("/"))
+    entry.type, entry.mode = tarfile.DIRTYPE, 0o1777
+    archive = io.BytesIO()
+    with tarfile.open(fileobj=archive, mode="w") as tar:
+        tar.addfile(entry)
+    container.put_archive("/", archive.getvalue())

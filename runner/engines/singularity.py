@@ -112,6 +112,24 @@ def _outer(place: Place, inputs: list[Path]) -> list[str]:
         sizes["layer"] = tmp
     for name, size in sizes.items():
         words += ["--perms", "1777", "--size", str(size), "--tmpfs", str(place.folder / name)]
+    if place.task.scratch_root:
+        words += _open_folder(place)
+    return words
+
+
+def _open_folder(place: Place) -> list[str]:
+    """In the throw-away layer the task may write in the image's working folder, which is root's."""
+    folder = place.task.workdir or workdir_of(Path(place.task.image.identity)) or "/"
+    inside = [part for part in Path(folder).parts if part not in ("/", "..")]
+    words: list[str] = []
+    for end in range(len(inside) + 1):
+        mode = "1777" if inside and end == len(inside) else "0755"
+        words += [
+            "--perms",
+            mode,
+            "--dir",
+            str(place.folder.joinpath("layer", "upper", *inside[:end])),
+        ]
     return words
 
 

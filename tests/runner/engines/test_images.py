@@ -7,8 +7,10 @@ import os
 import shutil
 import struct
 import subprocess
+import sys
 import tarfile
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -326,6 +328,40 @@ def test_a_docker_archive_is_converted_once_and_runs_as_the_image_says(
         maker = singularity_images.Maker("absent", store / "singularity", mounts=True)
         assert maker._kept(source, path.name) is None
         assert not path.exists()
+
+
+WRITES = """
+import os
+with open("beside.csv", "w") as file:
+    file.write("x")
+print(os.getcwd(), os.path.getsize("beside.csv"))
+"""
+
+
+@pytest.mark.docker
+@pytest.mark.parametrize(
+    "name", ["docker", pytest.param("singularity", marks=pytest.mark.singularity)]
+)
+def test_a_throw_away_layer_lets_a_cube_write_in_its_working_folder(
+    name: str, built: Path, tmp_path: Path
+) -> None:
+    engine = open_engine(name, state=tmp_path / "state")
+    source = ImageSource("docker", None, built, file_digest(built))
+    image = engine.ensure_image(source, store=tmp_path / "store")
+    task = Task(
+        "own",
+        "x",
+        image,
+        tmp_path / "e",
+        tmp_path / "log",
+        entrypoint=(str(Path(sys.executable).resolve()), "-c", WRITES),
+        scratch_root=True,
+    )
+    outcome = engine.run(task)
+    assert outcome.reason == "done", outcome
+    assert outcome.log_tail.strip() == "/opt 1"
+    without = engine.run(replace(task, folder=tmp_path / "f", scratch_root=False))
+    assert without.reason == "exit"  # nothing is kept, and without the layer nothing is written
 
 
 @pytest.mark.docker
