@@ -289,9 +289,13 @@ def _planted(bench: _Bench) -> Iterator[dict[str, Any]]:
 @contextlib.contextmanager
 def _process(mark: str) -> Iterator[None]:
     """A process of the host with the mark among its arguments and its variables."""
-    words = [sys.executable, "-I", "-S", "-c", "input()", mark]
-    with subprocess.Popen(words, stdin=subprocess.PIPE, env={"MARK": mark}) as process:  # noqa: S603
+    words = [sys.executable, "-I", "-S", "-c", "print(flush=True); input()", mark]
+    with subprocess.Popen(  # noqa: S603
+        words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env={"MARK": mark}
+    ) as process:
         try:
+            assert process.stdout is not None  # noqa: S101
+            process.stdout.readline()  # its arguments are to be seen a moment after Popen returns
             yield
         finally:
             process.kill()
