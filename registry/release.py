@@ -5,4 +5,4 @@ then proposes it to a registry.
 """
 
 ACTION = "medperf/medperf"
-ACTION_COMMIT = "4e9cf9de19315db72f22df1823c010e67479633d"
+ACTION_COMMIT = "7274b5f8968f626a69c4cef059a031e5fcd275f9"
