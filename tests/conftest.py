@@ -1,8 +1,8 @@
 """What holds for every test: a home of its own, no network, engines only where they are.
 
-A test marked `docker`, `singularity`, `cosign`, `act`, `prism` or `image_registry` is skipped with
-a reason where that program is absent, and fails instead where `MEDPERF_REQUIRE` (comma-separated)
-names it, as CI does.
+A test marked `docker`, `singularity`, `cosign`, `act`, `prism`, `image_registry` or `jq` is skipped
+with a reason where that program is absent, and fails instead where `MEDPERF_REQUIRE`
+(comma-separated) names it, as CI does.
 """
 
 import contextlib
@@ -58,6 +58,11 @@ def _image_registry() -> str | None:
     return None if found else "docker-registry is not on PATH (Debian's package of that name)"
 
 
+def _jq() -> str | None:
+    missing = [tool for tool in ("openssl", "jq") if shutil.which(tool) is None]
+    return f"{' and '.join(missing)} not on PATH" if missing else None
+
+
 CHECKS: dict[str, Callable[[], str | None]] = {
     "docker": _docker,
     "singularity": _singularity,
@@ -65,6 +70,7 @@ CHECKS: dict[str, Callable[[], str | None]] = {
     "act": _act,
     "prism": _prism,
     "image_registry": _image_registry,
+    "jq": _jq,
 }
 
 
