@@ -51,6 +51,9 @@ def _side(model: str | None, data: str | None) -> tuple[Literal["models", "datas
 def ls(ctx: click.Context, states: str | None, benchmark: str | None, as_json: bool) -> None:
     """List the associations, those in open proposals included.
 
+    Approved ones run at the sites; pending ones lack a signature, and the last column says
+    whose; revoked and rejected ones say why.
+
     \b
     Example:
       medperf association ls --pending
@@ -75,6 +78,10 @@ def approve(
     ctx: click.Context, benchmark: str, model_uid: str | None, data_uid: str | None, yes: bool
 ) -> None:
     """Sign an association and merge it if it waits for nobody else (exit code 4 if it does).
+
+    You see the bytes that you sign, and who has signed already. Your signature goes into the
+    proposal, or where you may not push, onto a branch of approvals beside it. One person on
+    both sides signs once.
 
     \b
     Example:
@@ -117,6 +124,9 @@ def reject(
 ) -> None:
     """Close the proposal of an association without a merge.
 
+    Nothing was approved, so nothing is revoked: it is listed as rejected, with your reason, and
+    its owner may propose it again.
+
     \b
     Example:
       medperf association reject --benchmark chestxray --model_uid resnet --reason "too slow"
@@ -149,6 +159,10 @@ def revoke(
     yes: bool,
 ) -> None:
     """Revoke an association: sites stop its runs, and publish nothing of it any more.
+
+    One member of either side, or one admin, is enough. That round is over for good; 'associate'
+    proposes the next one, which both sides sign anew. Results that are published stay, with a
+    mark.
 
     \b
     Example:

@@ -127,6 +127,9 @@ def submit(
 def ls(ctx: click.Context, mine: bool, as_json: bool) -> None:
     """List the benchmarks in force, and those that wait for signatures.
 
+    With how many models and datasets take part in each. One that its committee has closed is
+    not active: nothing new runs for it, and its results stay.
+
     \b
     Example:
       medperf benchmark ls
@@ -165,6 +168,9 @@ def ls(ctx: click.Context, mine: bool, as_json: bool) -> None:
 @click.pass_context
 def view_(ctx: click.Context, uid: str, as_json: bool) -> None:
     """Show the benchmark UID with its settings.
+
+    The manifest, which never changes: its three cubes, its demo dataset and the metrics that
+    may leave a site; then the settings, which may: committee, approval, priorities.
 
     \b
     Example:

@@ -145,6 +145,9 @@ def _number(word: str, text: str) -> int | None:
 def priority(ctx: click.Context, benchmark: str, model_uid: str, number: int, yes: bool) -> None:
     """Let sites run a model earlier or later than others; all begin with 0.
 
+    Higher runs first, ties go by name. A change of the benchmark's settings, which one member
+    of the committee signs.
+
     \b
     Example:
       medperf association priority --benchmark chestxray --model_uid resnet --priority 10

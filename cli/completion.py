@@ -9,6 +9,8 @@ import click
 def command(ctx: click.Context, shell: str) -> None:
     """Print the completion script for SHELL.
 
+    Commands and options are completed, and the choices of options that have a list of them.
+
     \b
     Example:
       echo 'eval "$(medperf completion bash)"' >> ~/.bashrc

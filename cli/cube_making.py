@@ -161,6 +161,9 @@ def run_test(
 ) -> None:
     """Run one task of one cube on what you give it, as a site would run it.
 
+    The task has no network, sees its inputs read-only and has the limits of this machine's
+    settings. What it printed is shown when it fails. Nothing is registered and nothing is sent.
+
     \b
     Example:
       medperf mlcube run-test --mlcube prep/mlcube.yaml --task prepare \\

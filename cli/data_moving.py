@@ -76,6 +76,10 @@ def export(ctx: click.Context, data_uid: str, output: Path) -> None:
 def import_(ctx: click.Context, file: Path) -> None:
     """Take over a dataset that was exported on another machine; every file is verified.
 
+    FILE is what 'medperf dataset export' wrote: data, labels, statistics and the dataset's
+    secret. It keeps its uid, so a dataset that was submitted elsewhere goes on here. Delete
+    FILE afterwards: it holds the data.
+
     \b
     Example:
       medperf dataset import /media/stick/chest.tar

@@ -107,6 +107,10 @@ def create(
 def submit(ctx: click.Context, data_uid: str, yes: bool) -> None:
     """Propose a prepared dataset's metadata; shows exactly what would leave, and asks.
 
+    Name, description, location, the preparator, the statistics that it declares, and a
+    commitment that binds you to these data and tells nothing of them. No data, no label and no
+    path leaves this machine.
+
     \b
     Example:
       medperf dataset submit --data_uid 6d6e0cbb99ab
@@ -164,6 +168,9 @@ def associate(ctx: click.Context, benchmark: str, data_uid: str, yes: bool) -> N
 def ls(ctx: click.Context, local: bool, mine: bool, as_json: bool) -> None:
     """List the datasets of the registry, or those on this machine.
 
+    With --local the prepared ones here, by the uid that 'create' printed, and how far
+    unfinished ones came; with --mine those of your owner in the registry.
+
     \b
     Example:
       medperf dataset ls --local
@@ -208,6 +215,9 @@ def ls(ctx: click.Context, local: bool, mine: bool, as_json: bool) -> None:
 @click.pass_context
 def view_(ctx: click.Context, uid: str, as_json: bool) -> None:
     """Show the dataset UID: of the registry, or one that is only on this machine.
+
+    A registered one as its manifest; a local one with its uid, what is known of it and its
+    folder. Nothing leaves by being looked at.
 
     \b
     Examples:

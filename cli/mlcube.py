@@ -195,6 +195,9 @@ def _seconds(word: str) -> tuple[str, int]:
 def ls(ctx: click.Context, mine: bool, as_json: bool) -> None:
     """List the cubes.
 
+    Preparators, models and evaluators with the engines that they have an image for. What is
+    still a proposal is not here: 'medperf proposal ls' has it.
+
     \b
     Example:
       medperf mlcube ls --mine
@@ -238,6 +241,8 @@ def ls(ctx: click.Context, mine: bool, as_json: bool) -> None:
 def view_(ctx: click.Context, uid: str, as_json: bool) -> None:
     """Show the cube UID, an owner/name or a unique name.
 
+    The manifest as it is in the registry, with the digest by which others pin it.
+
     \b
     Example:
       medperf mlcube view modeler/resnet
@@ -256,6 +261,10 @@ def associate(
     ctx: click.Context, benchmark: str, model_uid: str, no_cache: bool, yes: bool
 ) -> None:
     """Ask that a model takes part in a benchmark: runs the compatibility test, then proposes.
+
+    The model runs on the benchmark's demo dataset in your engine. You see a summary of that and
+    exactly what will be proposed, with your signature; the committee then approves or rejects
+    it. A trial that passed before is taken as it is, unless you say --no-cache.
 
     \b
     Example:

@@ -53,6 +53,9 @@ def join(ctx: click.Context, description: str, forge: str | None, yes: bool) -> 
 def ls(ctx: click.Context, as_json: bool) -> None:
     """List the owners with their members and sites.
 
+    Members are people, who sign approvals; sites are machines, which sign results. Owners that
+    wait for signatures are not in force and not here: 'medperf proposal ls' has them.
+
     \b
     Example:
       medperf owner ls
@@ -83,6 +86,9 @@ def ls(ctx: click.Context, as_json: bool) -> None:
 @click.pass_context
 def view_(ctx: click.Context, name: str, as_json: bool) -> None:
     """Show one owner.
+
+    The owner's file as it is in force: its members and sites, with each key and whether it is
+    active, retired or compromised.
 
     \b
     Example:

@@ -22,6 +22,9 @@ def command() -> None:
 def ls(as_json: bool) -> None:
     """List the profiles.
 
+    A profile is one registry as you or this machine see it: its address and what was pinned of
+    it, who acts, the engine, the storage. The star marks the active one.
+
     \b
     Example:
       medperf profile ls
@@ -52,6 +55,8 @@ def ls(as_json: bool) -> None:
 def view_(ctx: click.Context, name: str | None, as_json: bool) -> None:
     """Show profile NAME with all its settings; default: the active one.
 
+    Those of config.yaml, and the defaults of all that is not there.
+
     \b
     Example:
       medperf profile view
@@ -72,6 +77,8 @@ def view_(ctx: click.Context, name: str | None, as_json: bool) -> None:
 def delete(name: str, yes: bool) -> None:
     """Forget profile NAME; its keys, datasets and runs stay where they are.
 
+    Only the entry in config.yaml goes. Log in again with the same --storage to go on.
+
     \b
     Example:
       medperf profile delete old-registry
@@ -91,6 +98,8 @@ def delete(name: str, yes: bool) -> None:
 def activate(name: str) -> None:
     """Make profile NAME the active one.
 
+    Commands act in the active profile, unless --profile names another one for that command.
+
     \b
     Example:
       medperf profile activate second-registry
@@ -106,6 +115,9 @@ def activate(name: str) -> None:
 @click.pass_context
 def set_(ctx: click.Context, settings: tuple[str, ...]) -> None:
     """Change settings of the active profile.
+
+    Each is checked before anything is written, and comments in config.yaml stay. Lists and
+    mappings are written as in YAML's flow style.
 
     \b
     Examples:

@@ -27,6 +27,8 @@ def command() -> None:
 def ls(ctx: click.Context, rejected: bool, as_json: bool) -> None:
     """List the open proposals, or those that were rejected, with medperf or in a browser.
 
+    A proposal is a branch, and on a forge a pull request, whose number works as UID too.
+
     \b
     Examples:
       medperf proposal ls
@@ -57,6 +59,9 @@ def ls(ctx: click.Context, rejected: bool, as_json: bool) -> None:
 @click.pass_context
 def view_(ctx: click.Context, uid: str, as_json: bool) -> None:
     """Show what proposal UID changes, and what the rules say of it.
+
+    The summary that a forge shows in the browser: what it is and by whom, what changed, what a
+    cube asks for, how to try it, who still has to sign and with which command.
 
     \b
     Example:
@@ -144,6 +149,9 @@ def merge(ctx: click.Context, uids: tuple[str, ...], yes: bool) -> None:
 @click.pass_context
 def close(ctx: click.Context, uid: str, reason: str, yes: bool) -> None:
     """End proposal UID without a merge.
+
+    The branch goes, and the reason stays in the registry as a record that you sign; on a forge
+    it is told below the pull request too. The same change may be proposed again.
 
     \b
     Example:

@@ -157,6 +157,10 @@ def verify(ctx: click.Context, clone: Path | None, as_json: bool) -> int:
 def keys(ctx: click.Context, form: str, folder: Path) -> None:
     """Write the owners' public keys into DIR, for cosign, openssl, ssh-keygen or git.
 
+    One file a key, <owner>.<member or site>.pem or .pub, or one file of allowed signers for
+    Git. The keys are those of the newest owners' files; who held which role at a commit is for
+    'medperf registry verify' to say.
+
     \b
     Example:
       medperf registry keys --format pem -o keys
@@ -188,6 +192,9 @@ def _told(changes: "Sequence[Change]", most: int = 3) -> str:
 @click.pass_context
 def log(ctx: click.Context, most: int, as_json: bool) -> None:
     """Show the newest commits of the registry's main, and what each of them did.
+
+    From the newest back. A and M are files that a commit added or modified. Use it to see what
+    stopped a site, or what came since you last looked.
 
     \b
     Example:

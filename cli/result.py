@@ -38,6 +38,10 @@ command.add_command(withdraw)
 def ls(ctx: click.Context, local: bool, mine: bool, as_json: bool) -> None:
     """List the published results, or the local ones.
 
+    Published ones with what the rules say of each: valid, invalid and why, or withdrawn. Local
+    ones are this site's runs with their states. With --mine those of your own models and
+    datasets.
+
     \b
     Example:
       medperf result ls --local
@@ -85,6 +89,9 @@ def _fields(result: object) -> dict[str, object]:
 @click.pass_context
 def view_(ctx: click.Context, uid: str, as_json: bool) -> None:
     """Show the result UID: a local result's name, or the path or name of a published one.
+
+    A local one shows what would leave, and what is suppressed and why; a published one its file
+    as it is in the registry.
 
     \b
     Example:
@@ -220,6 +227,9 @@ def _said(name: str, answer: str, agreed: Sequence[str], *, two: bool) -> str:
 def submit(ctx: click.Context, uid: str | None, all_: bool, yes: bool) -> None:
     """Release results and publish them at once, as a signed commit on this site's proposal.
 
+    Shows the numbers that would leave, the address, and who can read them there, and asks.
+    'medperf result release' decides alone; the next pass then publishes.
+
     \b
     Example:
       medperf result submit --result chestxray.chest-resnet.chest
@@ -242,6 +252,10 @@ def submit(ctx: click.Context, uid: str | None, all_: bool, yes: bool) -> None:
 @click.pass_context
 def verify(ctx: click.Context, file: Path, clone: Path | None, as_json: bool) -> int:
     """Check one result file against the registry, offline, and say what is proven and by whom.
+
+    The history up to main is judged, the signature, the pins, the run key and both approvals
+    are checked, and each is told in words. With --clone a clone or a bundle is enough: no
+    settings, no network. Exits with 1 if anything does not hold.
 
     \b
     Examples:

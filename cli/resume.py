@@ -11,6 +11,8 @@ from .output import print_text
 def command(ctx: click.Context) -> None:
     """Let a suspended site go on.
 
+    What was due stays due: the next pass starts it.
+
     \b
     Example:
       medperf resume

@@ -32,6 +32,9 @@ def command() -> None:
 def ls(ctx: click.Context, as_json: bool, offline: bool) -> None:
     """List what is stored, with sizes, and whether it can be made again.
 
+    Made once: datasets with their secrets, and runs that have not left. Made again by a pass,
+    at the cost of time: images, downloads, trials, runs whose results are published.
+
     \b
     Example:
       medperf storage ls
@@ -103,6 +106,9 @@ def cleanup(
 @click.pass_context
 def move(ctx: click.Context, folder: Path, yes: bool) -> None:
     """Move everything that is stored to FOLDER, and let the profile know.
+
+    On the same file system it is renamed. Elsewhere it is copied, and what was here is removed
+    only when the copy is whole; interrupted, the old place counts.
 
     \b
     Example:

@@ -177,6 +177,9 @@ def anywhere(ctx: click.Context, engine: str | None) -> Iterator["Workplace"]:
 def ls(ctx: click.Context, as_json: bool) -> None:
     """List the reports of the trials that passed on this machine.
 
+    A report is kept by the digests of all that it used, so the same trial is not run twice;
+    'associate' takes it from here.
+
     \b
     Example:
       medperf test ls
@@ -202,6 +205,9 @@ def ls(ctx: click.Context, as_json: bool) -> None:
 @click.pass_context
 def view_(ctx: click.Context, uid: str, as_json: bool) -> None:
     """Show the report UID: its id, or the beginning of it, or the model's name.
+
+    The digests of preparator, model, evaluator and data, the engine, the metrics that the demo
+    data gave, and how long each step took.
 
     \b
     Example:
