@@ -58,6 +58,13 @@ def test_raw_data_must_be_there(world: World) -> None:
         create_dataset(world.hospital, world.hospital.view(), parts(world.folder / "no"), say=quiet)
 
 
+def test_metadata_that_the_preparator_has_no_use_for_are_refused(world: World) -> None:
+    raw = raw_data(world.folder / "more")
+    place = world.hospital
+    with pytest.raises(UsageError, match="committee/prep takes no metadata: leave --metadata_path"):
+        create_dataset(place, place.view(), parts(raw, metadata=raw / "data"), say=quiet)
+
+
 def test_a_preparation_that_fails_says_which_step(world: World) -> None:
     raw = raw_data(world.folder / "more", {"sanity_check": ["fail"]})
     with pytest.raises(TaskError, match="sanity_check"):

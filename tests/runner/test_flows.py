@@ -53,7 +53,10 @@ if task == "prepare":
     labels = Path(given["labels_path"]).read_text()
     if "output_labels_path" in given:
         Path(given["output_labels_path"], "labels.csv").write_text(labels)
-    if "metadata_path" in given:
+    if os.path.isfile(given.get("metadata_path", "") + "/scanners.csv"):
+        scanners = Path(given["metadata_path"], "scanners.csv").read_text()
+        Path(given["output_path"], "scanner").write_text(scanners)
+    elif "metadata_path" in given:
         Path(given["metadata_path"], "about").write_text("about")
     if "report_file" in given:
         Path(given["report_file"]).write_text("cases: 2")
@@ -113,6 +116,18 @@ tasks:
     parameters: {inputs: {data_path: data/}, outputs: {output_path: statistics.yaml}}
 """
 SILENT_PREPARATOR = PREPARATOR.replace("report_file: report.yaml", "")
+TAKES_METADATA = """\
+tasks:
+  prepare:
+    parameters:
+      inputs: {data_path: raw, labels_path: raw.csv, metadata_path: metadata/}
+      outputs: {output_path: data/, output_labels_path: labels/}
+  sanity_check: {parameters: {inputs: {data_path: data/, labels_path: labels/}}}
+  statistics:
+    parameters:
+      inputs: {data_path: data/, labels_path: labels/}
+      outputs: {output_path: statistics.yaml}
+"""
 MODEL = """\
 tasks:
   infer:
@@ -302,6 +317,24 @@ def test_a_preparator_of_2023_keeps_labels_in_the_data(
     assert prepared.labels is None
     assert prepared.labels_for_evaluation == prepared.data
     assert (prepared.metadata, prepared.report) == (None, None)
+
+
+def test_a_preparator_that_takes_metadata_is_shown_them(
+    site: Site, raw: RawData, tmp_path: Path
+) -> None:
+    metadata = tmp_path / "Mary's scanners"
+    metadata.mkdir()
+    (metadata / "scanners.csv").write_text("a,9000\n")
+    prepared = flows.prepare(
+        site.cube(TAKES_METADATA, "preparator"),
+        data=raw.data,
+        labels=raw.labels,
+        metadata=metadata,
+        into=tmp_path / "d",
+        execution=site.how(),
+    )
+    assert prepared.data.joinpath("scanner").read_text() == "a,9000\n"
+    assert prepared.metadata is None
 
 
 def test_raw_data_are_not_changed_and_not_kept(site: Site, raw: RawData, tmp_path: Path) -> None:
