@@ -166,15 +166,15 @@ def _check_task(spec: TaskSpec, contract: Contract, place: str) -> None:
 
 
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}\Z")
-_LOADER = re.compile(r"LD_|GLIBC_|GCONV_|LOCPATH|NLSPATH|MALLOC_|APPTAINER|SINGULARITY|BASH_|ENV\Z")
-_ENGINES = frozenset({"PATH", "HOME", "HOSTNAME", "PWD"})
+_STARTER = ("APPTAINER", "SINGULARITY")
 
 
 def read_environment(value: Any, place: str) -> dict[str, str]:
     """The variables of a mapping, a list of `NAME=value`, or a string of `-e NAME=value`.
 
-    Those that steer the dynamic loader, shells or engines are refused: an engine's own helpers run
-    with the same variables before the task is locked in.
+    `PATH`, `HOME` and the loader's (`LD_PRELOAD`) are the cube's to set, as in its image: every
+    engine sets a task's variables behind the lock, where nothing of its own runs any more. Those of
+    Apptainer are refused: they steer the scripts by which it starts an image, inside it too.
     """
     if value is None:
         return {}
@@ -191,8 +191,11 @@ def read_environment(value: Any, place: str) -> dict[str, str]:
     for name, text in value.items():
         if not _VARIABLE.match(name):
             raise CubeError(f"{place}: {name!r} is no name of a variable: use letters and _.")
-        if _LOADER.match(name) or name in _ENGINES:
-            raise CubeError(f"{place}: {name} may not be set here; set it inside the image.")
+        if name.startswith(_STARTER):
+            raise CubeError(
+                f"{place}: {name} may not be set: variables of Apptainer and Singularity steer how "
+                "the site starts the image. Remove it."
+            )
         variables[name] = _variable(text, f"{place}.{name}")
     return variables
 

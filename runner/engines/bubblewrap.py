@@ -69,7 +69,7 @@ def tool(name: str) -> str:
     """The path of a small system program that the engines need."""
     path = shutil.which(name, path=TOOLS)
     if path is None:
-        raise EngineError(f"The program {name} is missing: install the package util-linux.")
+        raise EngineError(f"The program {name} is missing: install util-linux and coreutils.")
     return path
 
 

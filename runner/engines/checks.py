@@ -1,6 +1,7 @@
 """What a task may ask of any engine, checked before anything is started."""
 
 import re
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 from ...schemas.errors import EngineError
@@ -9,11 +10,15 @@ from .protocol import MIB, Limits, Mount, Task
 
 HOSTNAME = "sandbox"
 ENVIRONMENT = {"PATH": "/usr/local/bin:/usr/bin:/bin", "LANG": "C.UTF-8", "HOME": "/tmp"}  # noqa: S108
-"""What every task's environment starts from; nothing of the caller's is in it."""
+"""What every task's environment starts from; nothing of the caller's is in it.
+
+The task's own variables are put over it *behind the lock*: by the last program before the task's
+(`env`, under the task's uid, limits and filter), or by Docker, none of whose programs runs with
+them. So `LD_PRELOAD` acts on what the task starts and on nothing of ours.
+"""
 
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
-_FIXED = ("HOME", "HOSTNAME", "PATH")
-_HIDDEN = ("LD_", "APPTAINER", "SINGULARITY", "DOCKER")
+_STARTER = ("APPTAINER", "SINGULARITY")  # they steer Apptainer's own scripts inside an image
 _KEPT = ("/", "/proc", "/dev", "/sys", "/etc", "/usr", "/bin", "/lib", "/lib64", "/sbin")
 
 
@@ -27,7 +32,7 @@ def check_task(task: Task, *, engine: str) -> None:
     if twice:
         raise EngineError(f"Two mounts have the same place {sorted(twice)[0]}.")
     for name, value in task.environment.items():
-        if not _VARIABLE.match(name) or name in _FIXED or name.startswith(_HIDDEN):
+        if not _VARIABLE.match(name) or name.startswith(_STARTER):
             raise EngineError(f"The environment variable {name!r} cannot be set for a task.")
         if "\0" in value:
             raise EngineError(f"The environment variable {name} holds a NUL.")
@@ -65,6 +70,14 @@ def _check_target(target: str) -> str:
     if not path.is_absolute() or ".." in path.parts or not target.isprintable():
         raise EngineError(f"{target!r} is not a place in a container: write an absolute path.")
     return str(path).replace("//", "/")
+
+
+def check_program(words: Sequence[str]) -> None:
+    """Refuse a program that `env`, which starts it, would take for a variable."""
+    if words and "=" in words[0]:
+        raise EngineError(
+            f"The program {words[0]!r} has a = in its name: rename it, or choose the engine docker."
+        )
 
 
 def ordered(mounts: tuple[Mount, ...]) -> list[Mount]:

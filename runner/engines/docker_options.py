@@ -4,8 +4,11 @@ The reason of each flag stands beside it; what they hold is proved by `doctor`.
 """
 
 import json
+import posixpath
+import re
 from typing import Any
 
+from ...schemas.errors import EngineError
 from . import checks, leftovers, seccomp
 from .protocol import Task
 
@@ -85,14 +88,48 @@ def container_options(
 
 
 def environment(task: Task, image: dict[str, Any]) -> list[str]:
-    """The image's own variables, which are pinned with it, then ours; nothing of the host's."""
-    values = {**checks.ENVIRONMENT}
-    unset = ["HOSTNAME"]  # a bare name removes a variable
-    for entry in image.get("Env") or []:
-        name, _, value = entry.partition("=")
-        if name.startswith("NVIDIA_") and not task.limits.gpus:
-            unset.append(name)  # some daemons would give GPUs for it
-        elif name != "HOME":
-            values[name] = value
-    values.update(task.environment)
+    """The image's own variables, which are pinned with it, then the task's; nothing of the host's.
+
+    No program of ours or of Docker's runs with them, but for a hook that GPUs need: see `_plain`.
+    """
+    own = dict(entry.partition("=")[::2] for entry in image.get("Env") or [])
+    values = {**checks.ENVIRONMENT, **own, "HOME": checks.ENVIRONMENT["HOME"], **task.environment}
+    unset = [name for name in own if _gives_gpus(name, task)]
+    for name in [name for name in values if _gives_gpus(name, task)]:
+        del values[name]
+    if task.limits.gpus:
+        values |= {name: _plain(name, text) for name, text in values.items() if name in _LOADED}
+    if "HOSTNAME" not in task.environment:
+        unset.append("HOSTNAME")  # a bare name removes a variable
+        values.pop("HOSTNAME", None)
     return [*(f"{name}={value}" for name, value in values.items()), *unset]
+
+
+def _gives_gpus(name: str, task: Task) -> bool:
+    """Whether some daemons would give GPUs for this variable, though which is the site's choice."""
+    return name == "NVIDIA_VISIBLE_DEVICES" or (name.startswith("NVIDIA_") and not task.limits.gpus)
+
+
+_LOADED = ("LD_AUDIT", "LD_LIBRARY_PATH", "LD_PRELOAD")
+
+
+def _plain(name: str, text: str) -> str:
+    """The loader's variables without what could lead a hook outside into the image.
+
+    Old hooks of NVIDIA's toolkit run on the host with the image's variables, as root, in the
+    image's root folder: a library by a path from there, or through /proc, is then the stranger's
+    code (CVE-2025-23266). Empty entries mean that folder too. A whole path is the
+    host's own file there.
+    """
+    kept = []
+    for entry in re.split(r"[: ;]" if name == "LD_PRELOAD" else r"[:;]", text):
+        path = posixpath.normpath(entry) if entry else ""
+        led = path.startswith(("/proc", "/dev", "//")) or ("/" in entry and path[0] != "/")
+        if led or "$" in entry:
+            raise EngineError(
+                f"{name}={text}: with GPUs, Docker cannot be given {entry!r} safely. Write the "
+                "whole path in the image, not below /proc or /dev, and without $."
+            )
+        if path and (name != "LD_LIBRARY_PATH" or path[0] == "/"):
+            kept.append(entry)
+    return ":".join(kept)

@@ -34,6 +34,7 @@ class Sandbox(KeptEngine):
             raise EngineError("The sandbox needs Linux: choose the engine docker.")
         bwrap()
         tool("prlimit")
+        tool("env")
         seccomp.bpf()
         root = os.geteuid() == 0
         if root:
@@ -67,7 +68,7 @@ class Sandbox(KeptEngine):
         layout = _Layout(place)
         descriptors = stack.enter_context(_descriptors(layout))
         argv = [bwrap(), "--args", str(descriptors[0]), "--", *layout.program()]
-        return Built(argv, layout.environment(), descriptors)
+        return Built(argv, checks.ENVIRONMENT, descriptors)
 
 
 class _Layout:
@@ -150,7 +151,11 @@ class _Layout:
         self._add("--bind", self.place.staged(mount), target)
 
     def program(self) -> list[str]:
-        """The command line inside: limits, then (root) the real uid, then the cube's own."""
+        """The command line inside: limits, (root) the real uid, the variables, the cube's own.
+
+        The variables come last: with `LD_PRELOAD` among them, what comes before would run the
+        cube's code as a uid that it may not have, or on the host.
+        """
         limit = [tool("prlimit"), f"--nproc={self.task.limits.processes}", "--"]
         if self.owner is not None:
             limit += [
@@ -165,12 +170,14 @@ class _Layout:
             raise EngineError("The cube does not say what to run in the sandbox.")
         if words[0] in ("python", "python3"):
             words[0] = sys.executable
-        return [*limit, *words, *self.task.arguments]
+        checks.check_program(words)
+        variables = [f"{name}={value}" for name, value in self.environment().items()]
+        return [*limit, tool("env"), "-i", *variables, *words, *self.task.arguments]
 
     def environment(self) -> dict[str, str]:
         """The whole environment: fixed words, the interpreter's folder first, the cube's own."""
         path = f"{Path(sys.executable).parent}:{checks.ENVIRONMENT['PATH']}"
-        return {**checks.ENVIRONMENT, **self.task.environment, "PATH": path}
+        return {**checks.ENVIRONMENT, "PATH": path, **self.task.environment}
 
 
 def python_folders() -> list[Path]:

@@ -11,6 +11,7 @@ import os
 import re
 import shutil
 from pathlib import Path
+from shlex import quote
 
 from ...schemas.errors import EngineError
 from . import checks, seccomp
@@ -39,6 +40,11 @@ class Singularity(KeptEngine):
     name = "singularity"
     extra_processes = _THREADS + 4
 
+    def __init__(self, *, state: Path | None = None) -> None:
+        super().__init__(state=state)
+        self._without_env: set[str] = set()
+        """Images that turned out to have no program `env`."""
+
     def probe(self) -> Probe:
         """The version, and the limits that hold; EngineError where it cannot work."""
         program()
@@ -62,9 +68,13 @@ class Singularity(KeptEngine):
         outcome = super()._run(task, stop, disk=disk)  # type: ignore[arg-type]
         with task.log.open("rb") as log:
             first = log.readline(2000).decode(errors="replace")
-        if outcome.exit == 255 and "FATAL:" in first:  # its own words, before any of the task's
-            raise EngineError(f"Apptainer cannot start the task: {first.strip()}")
-        return outcome
+        if outcome.exit != 255 or "FATAL:" not in first:  # its own words, before any of the task's
+            return outcome
+        image = str(task.image.identity)
+        if '"env":' in first and image not in self._without_env:
+            self._without_env.add(image)
+            return self._run(task, stop, disk=disk)
+        raise EngineError(f"Apptainer cannot start the task: {first.strip()}")
 
     def build(self, place: Place, stack: contextlib.ExitStack) -> Built:
         """The outer bubblewrap around the inner `apptainer exec`."""
@@ -74,7 +84,8 @@ class Singularity(KeptEngine):
         inputs = {id(m): place.readable(m.source) for m in place.task.mounts if not m.writable}
         outer = _outer(place, list(inputs.values()))
         environment = build_environment(place.folder / "cfg")
-        return Built([*outer, "--", *_inner(place, inputs)], environment)
+        bare = str(place.task.image.identity) in self._without_env
+        return Built([*outer, "--", *_inner(place, inputs, bare=bare)], environment)
 
 
 def _version() -> str:
@@ -133,7 +144,7 @@ def _open_folder(place: Place) -> list[str]:
     return words
 
 
-def _inner(place: Place, inputs: dict[int, Path]) -> list[str]:
+def _inner(place: Place, inputs: dict[int, Path], *, bare: bool) -> list[str]:
     task, folder = place.task, place.folder
     uid, gid = place.owner or (_USER_UID, _USER_UID)
     image = Path(task.image.identity)
@@ -162,7 +173,13 @@ def _inner(place: Place, inputs: dict[int, Path]) -> list[str]:
     for mount in checks.ordered(task.mounts):
         source = place.staged(mount) if mount.writable else inputs[id(mount)]
         words += _bind(source, mount.target, writable=mount.writable)
-    return [*words, str(image), *_command(task)]
+    if not bare:
+        return [*words, str(image), *_with_env(task)]
+    script = folder / "variables.sh"
+    script.write_text(_script(task))
+    script.chmod(0o644)
+    words += _bind(script, _LAST_SCRIPT, writable=False)
+    return [*words, str(image), *_program(task)]
 
 
 def _bind(source: Path, target: str, *, writable: bool) -> list[str]:
@@ -172,18 +189,41 @@ def _bind(source: Path, target: str, *, writable: bool) -> list[str]:
     return ["--mount", ",".join('"' + field.replace('"', '""') + '"' for field in fields)]
 
 
-def _command(task: Task) -> list[str]:
-    """`env` in front of the program: Apptainer sets HOME to / and tells host paths otherwise."""
-    values = {**task.environment, "HOME": "/tmp", "LANG": checks.ENVIRONMENT["LANG"]}  # noqa: S108
-    if task.limits.gpus and task.limits.gpus != ("all",):
-        values["CUDA_VISIBLE_DEVICES"] = ",".join(task.limits.gpus)
-    words = ["env"]
-    for name in _TOLD:
-        words += ["-u", name]
-    if task.entrypoint is None:  # the image's own: its runscript, taking arguments as they are
+def _variables(task: Task) -> dict[str, str]:
+    """What the task gets beside the image's own: Apptainer sets HOME to / otherwise."""
+    values = {
+        "HOME": checks.ENVIRONMENT["HOME"],
+        "LANG": checks.ENVIRONMENT["LANG"],
+        **task.environment,
+    }
+    if task.limits.gpus:
+        if task.limits.gpus != ("all",):
+            values["CUDA_VISIBLE_DEVICES"] = ",".join(task.limits.gpus)
+        if "LD_LIBRARY_PATH" in values:  # where `--nv` puts the driver's libraries
+            values["LD_LIBRARY_PATH"] += ":/.singularity.d/libs"
+    return values
+
+
+def _program(task: Task) -> list[str]:
+    """The program and its arguments; the image's own is its runscript, which takes them as is."""
+    return [*(task.entrypoint or ["/.singularity.d/runscript"]), *task.arguments]
+
+
+def _with_env(task: Task) -> list[str]:
+    """The image's `env` sets the variables, behind the lock, and takes away what tells of hosts."""
+    program_words = _program(task)
+    checks.check_program(program_words)
+    values = _variables(task)
+    if task.entrypoint is None:
         values |= {"APPTAINER_NO_EVAL": "1", "SINGULARITY_NO_EVAL": "1"}
-        program_words = ["/.singularity.d/runscript"]
-    else:
-        program_words = list(task.entrypoint)
-    words += [f"{name}={value}" for name, value in values.items()]
-    return [*words, *program_words, *task.arguments]
+    unset = [word for name in _TOLD for word in ("-u", name)]
+    return ["env", *unset, *(f"{name}={value}" for name, value in values.items()), *program_words]
+
+
+_LAST_SCRIPT = "/.singularity.d/env/99-zz-task.sh"
+"""The last of the scripts that the shell inside Apptainer reads before it becomes the task."""
+
+
+def _script(task: Task) -> str:
+    """The variables for an image without `env`; that shell keeps those that tell of hosts."""
+    return "".join(f"export {name}={quote(text)}\n" for name, text in _variables(task).items())

@@ -238,7 +238,11 @@ def test_a_check_may_read_what_prepare_reports() -> None:
         ),
         ("accelerator_count: 0", "accelerator_count: many", "no number of GPUs"),
         ("image: example/prep:0.1.0", "gpu_args: --shm-size lots", "is no size"),
-        ("image: example/prep:0.1.0", "env_args: {LD_PRELOAD: x}", "LD_PRELOAD may not be set"),
+        (
+            "image: example/prep:0.1.0",
+            "env_args: {APPTAINER_BIND: x}",
+            "APPTAINER_BIND may not be set",
+        ),
         ("image: example/prep:0.1.0", "env_args: {1A: x}", "no name of a variable"),
         ("image: example/prep:0.1.0", "env_args: [A]", "NAME=value"),
         ("image: example/prep:0.1.0", "env_args: 7", "NAME: value"),

@@ -1,5 +1,6 @@
 """What Docker is asked for, by task and limits; `doctor` and test_engines show that it holds."""
 
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ import pytest
 
 from medperf.runner.engines import Limits, LocalImage, Mount, Task
 from medperf.runner.engines.docker_options import container_options
+from medperf.schemas.errors import EngineError
 
 from .conftest import TIGHT
 
@@ -65,6 +67,49 @@ def test_an_images_variables_are_kept_but_for_those_that_open_doors(
     assert (entry in asked) is (kept is not None)
     assert "HOSTNAME" in asked  # a bare name takes it away
     assert ("NVIDIA_VISIBLE_DEVICES" in asked) is entry.startswith("NVIDIA")
+
+
+def test_a_task_sets_its_own_path_home_and_loader() -> None:
+    mine = {"PATH": "/opt/bin", "HOME": "/work", "LD_LIBRARY_PATH": "/opt/lib:", "HOSTNAME": "gpu"}
+    asked = options({"Env": ["PATH=/image", "LD_LIBRARY_PATH=/image"]}, environment=mine)
+    for name, value in mine.items():
+        assert [entry for entry in asked["environment"] if entry.split("=")[0] == name] == [
+            f"{name}={value}"
+        ]
+
+
+def test_a_task_chooses_no_gpus() -> None:
+    visible = {"NVIDIA_VISIBLE_DEVICES": "all", "NVIDIA_DRIVER_CAPABILITIES": "compute"}
+    assert not [e for e in options(environment=visible)["environment"] if "NVIDIA" in e]
+    asked = options(environment=visible, limits=replace(TIGHT, gpus=("0",)))["environment"]
+    assert [e for e in asked if "NVIDIA" in e] == ["NVIDIA_DRIVER_CAPABILITIES=compute"]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "kept"),
+    [
+        ("LD_LIBRARY_PATH", ":/usr/local/nvidia/lib:/opt/conda/lib:", None),
+        ("LD_PRELOAD", "/usr/lib/libjemalloc.so.2 libm.so.6", None),
+        ("LD_PRELOAD", "/proc/self/cwd/evil.so", "/proc/self/cwd/evil.so"),
+        ("LD_PRELOAD", "/usr/../proc/self/cwd/evil.so", "/usr/../proc"),
+        ("LD_AUDIT", "/dev/fd/5/evil.so", "/dev/fd"),
+        ("LD_LIBRARY_PATH", "/opt/lib:./lib", "'./lib'"),
+        ("LD_LIBRARY_PATH", "$ORIGIN/lib", "ORIGIN"),
+    ],
+)
+def test_with_gpus_the_loaders_variables_lead_no_hook_into_the_image(
+    name: str, text: str, kept: str | None
+) -> None:
+    gpus = replace(TIGHT, gpus=("all",))
+    for image, mine in (({"Env": [f"{name}={text}"]}, {}), ({}, {name: text})):
+        assert f"{name}={text}" in options(image, environment=mine)["environment"]
+        if kept is None:
+            plain = text.strip(":").replace(" ", ":")
+            asked = options(image, environment=mine, limits=gpus)["environment"]
+            assert f"{name}={plain}" in asked
+        else:
+            with pytest.raises(EngineError, match=re.escape(kept)):
+                options(image, environment=mine, limits=gpus)
 
 
 def test_an_images_volumes_are_covered_where_nothing_is_bound() -> None:
