@@ -122,13 +122,14 @@ def _volume(key: str, raw: Any, place: str) -> Slot:
 
 
 def _check_targets(spec: TaskSpec, place: str) -> None:
-    """Two volumes may not lie in one another: one would hide what the other shows."""
+    """No two volumes have one place, and none lies in a file; in a folder it may (see nested)."""
     slots = sorted([*spec.inputs, *spec.outputs], key=lambda slot: slot.target or "")
     for one in slots:
         for other in slots:
+            same = one.target == other.target
             inside = f"{other.target}/".startswith(f"{one.target}/")
-            if one is not other and inside:
+            if one is not other and inside and (same or one.kind == "file"):
                 raise CubeError(
-                    f"{place}: {other.key} ({other.target}) lies in {one.key} ({one.target}). "
-                    "Give each volume a place of its own."
+                    f"{place}: {other.key} ({other.target}) lies in {one.key} ({one.target})"
+                    f"{'' if same else ', which is a file'}. Give each volume a place of its own."
                 )

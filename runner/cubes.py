@@ -33,6 +33,7 @@ from ..schemas.errors import CubeError, DataError, EngineError
 from ..schemas.manifests import Cube
 from ..schemas.progress import clock
 from . import container_config, mlcube_format
+from .engines.nested import made_below, make
 from .engines.protocol import Engine, Limits, LocalImage, Mount, Outcome, Task
 from .task_limits import task_limits
 from .task_spec import (
@@ -206,7 +207,11 @@ def _once(
     _empty(work)
     work.mkdir(mode=0o700, parents=True)
     execution.logs.mkdir(mode=0o700, parents=True, exist_ok=True)
-    call = _call(ready, spec, {**_blanks(ready, work), **inputs}, seeds, work / "out")
+    blanks = _blanks(ready, work)
+    call = _call(ready, spec, {**blanks, **inputs}, seeds, work / "out")
+    for mount in call.mounts:
+        if mount.source in blanks.values():
+            make(mount.source, made_below(mount, call.mounts), None)
     engine_folder = work / "engine"
     engine_folder.mkdir(mode=0o700)
     limits = task_limits(

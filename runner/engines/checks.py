@@ -6,6 +6,7 @@ from pathlib import Path, PurePosixPath
 
 from ...schemas.errors import EngineError
 from .leftovers import check_label
+from .nested import check_nested
 from .protocol import MIB, Limits, Mount, Task
 
 HOSTNAME = "sandbox"
@@ -31,6 +32,7 @@ def check_task(task: Task, *, engine: str) -> None:
     twice = {target for target in targets if targets.count(target) > 1}
     if twice:
         raise EngineError(f"Two mounts have the same place {sorted(twice)[0]}.")
+    check_nested(task.mounts)
     for name, value in task.environment.items():
         if not _VARIABLE.match(name) or name.startswith(_STARTER):
             raise EngineError(f"The environment variable {name!r} cannot be set for a task.")

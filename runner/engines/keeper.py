@@ -344,6 +344,11 @@ def prepare_disk(disk: dict[str, Any]) -> None:
         os.utime(folder / name, ns=(0, 0))
     for name, origin in disk["copies"].items():
         _copy_in(Path(origin), folder / name, uid, gid)
+    for name, places in disk["places"].items():
+        for place, is_folder in places:  # where something is mounted below an output: see nested.py
+            path = folder / name / place
+            path.mkdir(mode=0o700, exist_ok=True) if is_folder else path.touch(mode=0o600)
+            os.chown(path, uid, gid)
 
 
 def _copy_in(origin: Path, target: Path, uid: int, gid: int) -> None:

@@ -14,18 +14,23 @@ from pathlib import Path
 
 from ...schemas.errors import EngineError
 from .keeper import Refused, plain_tree
+from .nested import Made, made_below, make, unmake
 from .protocol import Limits, Mount, Reason, Task
 from .supervise import Disk, Watcher
 
 
 @dataclass(frozen=True)
 class Staged:
-    """One output: what is bound into the task, and where the looked-at copy lies afterwards."""
+    """One output: what is bound into the task, and where the looked-at copy lies afterwards.
+
+    `places` are made in it for what is mounted below it, and go before anything is looked at.
+    """
 
     mount: Mount
     name: str
     bound: Path
     kept: Path
+    places: tuple[Made, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -56,6 +61,7 @@ class Staging:
             "most_files": self.limits.output_files,
         }
         for output in self.outputs:
+            unmake(output.kept, output.places)
             if output.mount.kind == "directory":
                 plain_tree(output.kept, **bounds)
             else:
@@ -97,7 +103,9 @@ def stage(
     outputs = []
     for number, mount in enumerate(mount for mount in task.mounts if mount.writable):
         name = f"{number}"
-        outputs.append(Staged(mount, name, (mounted if disk else out) / name, out / name))
+        places = tuple(made_below(mount, task.mounts))
+        bound = (mounted if disk else out) / name
+        outputs.append(Staged(mount, name, bound, out / name, places))
     for output in outputs:
         if output.mount.kind == "directory":
             output.kept.mkdir(mode=0o700)
@@ -108,6 +116,8 @@ def stage(
             os.chown(output.kept, *owner)
         if output.mount.seed is not None and not disk:
             _copy_seed(output.mount.seed, output.kept, owner)
+        if not disk:
+            make(output.kept, output.places, owner)
     copy = (mounted if disk else out) / "scratch" if scratch else None
     if scratch and copy and not disk:
         _copy_scratch(scratch, copy, owner)
@@ -126,6 +136,10 @@ def stage(
             folders=tuple(o.name for o in outputs if o.mount.kind == "directory"),
             blanks=tuple(o.name for o in outputs if o.mount.kind == "file"),
             copies={**seeds, **({"scratch": scratch} if scratch else {})},
+            places={
+                output.name: [[str(place.path), place.is_folder] for place in output.places]
+                for output in outputs
+            },
             extra_bytes=room[0],
             extra_files=room[1],
         )

@@ -51,6 +51,7 @@ class Disk:
     folders: tuple[str, ...]
     blanks: tuple[str, ...]
     copies: Mapping[str, Path] = field(default_factory=dict)
+    places: Mapping[str, list[list[str | bool]]] = field(default_factory=dict)
     extra_bytes: int = 0
     extra_files: int = 0
 

@@ -40,6 +40,11 @@ def test_an_evaluator_is_read() -> None:
     assert more.below_additional == ""
 
 
+def test_volumes_may_lie_in_the_folder_of_another() -> None:
+    tasks = container_config.read(EVALUATOR.replace("/io/preds", "/io"))
+    check_tasks(tasks, "evaluator", file="container_config.yaml")
+
+
 def test_a_task_may_set_what_steers_its_own_programs() -> None:
     mine = "{PATH: /opt/bin, HOME: /w, LD_PRELOAD: /x.so, LD_LIBRARY_PATH: /l, BASH_ENV: /b}"
     spec = container_config.read(EVALUATOR.replace("{A: 1, B: true}", mine))["evaluate"]
@@ -93,8 +98,8 @@ def test_a_task_without_run_args_uses_the_image_as_it_is() -> None:
         ("/io/preds", "/", "no plain path"),
         ("/io/preds", "/usr", "hide the system"),
         ("/io/preds", "/proc/self", "hide the system"),
-        ("/io/preds", "/io", "lies in predictions"),
         ("/io/preds", "/io/labels", "lies in"),
+        ("/io/preds", "/io/results.yaml/preds", "which is a file"),
         ("{mount_path: /io/preds, type: directory}", "/io/preds", "a mapping was expected"),
         ("preds, type: directory", "preds, type: folder", r"predictions\.type"),
         (

@@ -231,6 +231,26 @@ def test_a_container_config_is_called_by_its_own_command(tmp_path: Path, parts: 
     assert (result.kind, result.target) == ("file", "/io/results.yaml")
 
 
+def test_parameters_may_lie_in_additional_files_that_the_cube_has_not_got(
+    tmp_path: Path, parts: Path
+) -> None:
+    text = CONFIG.replace(
+        "additional_files: {",
+        "parameters_file: {mount_path: /io/more/own/parameters.yaml, type: file}\n"
+        "      additional_files: {",
+    )
+    places: list[list[str]] = []
+
+    def look(mounts: dict[str, Mount]) -> None:
+        more = mounts["/io/more"].source
+        places.append(sorted(str(path.relative_to(more)) for path in more.rglob("*")))
+        mounts["/io/out"].source.joinpath("p.csv").write_text("x")
+
+    it = replace(ready(parts, cube(text)), additional=None)
+    call(tmp_path, it, "infer", Recorder(write=look))
+    assert places == [["own", "own/parameters.yaml"]]
+
+
 def test_in_the_sandbox_the_manifests_command_is_called_with_the_task(
     tmp_path: Path, parts: Path
 ) -> None:
