@@ -43,6 +43,7 @@ COMMANDS = {
     "bundle": "Write the registry to one file, to verify it offline.",
     "completion": "Print the shell's completion script.",
 }
+ALIASES = {"container": "mlcube"}  # MedPerf's newer name
 
 
 MACHINE = {  # faults of the machine, not of the program: what to do about each
@@ -68,6 +69,7 @@ class LazyGroup(NearGroup):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
         """The command's module, loaded now."""
+        cmd_name = ALIASES.get(cmd_name, cmd_name)
         if cmd_name.replace("_", "-") not in COMMANDS:
             return None
         module = importlib.import_module("." + cmd_name.replace("-", "_"), __package__)
@@ -167,7 +169,17 @@ def _show(error: click.ClickException) -> None:
     if isinstance(error, click.UsageError) and error.ctx is not None:
         say(error.ctx.get_usage())
         say(f"Try '{error.ctx.command_path} --help' for help.\n")
-    say(f"medperf: {error.format_message()}")
+    say(f"medperf: {_instead(error) or error.format_message()}")
+
+
+def _instead(error: click.ClickException) -> str | None:
+    """What to do instead of an option that MedPerf's client has and this one has not."""
+    if not isinstance(error, click.NoSuchOption) or error.ctx is None:
+        return None
+    from .medperf_words import option_instead
+
+    known = option_instead(error.ctx.command_path, error.option_name)
+    return None if known is None else f"No such option {error.option_name!r}. {known}"
 
 
 def _expected(message: str, code: int) -> int:

@@ -26,9 +26,13 @@ command.add_command(priority)
 
 def _parts(function: Any) -> Any:
     for option in (
-        click.option("--data_uid", metavar="D", help="The dataset."),
-        click.option("--model_uid", metavar="M", help="The model."),
-        click.option("--benchmark", "--benchmark_uid", "benchmark", required=True, metavar="B"),
+        click.option("-d", "--data_uid", "--dataset", "data_uid", metavar="D", help="The dataset."),
+        click.option(
+            "-m", "--model_uid", "--model", "--mlcube", "model_uid", metavar="M", help="The model."
+        ),
+        click.option(
+            "-b", "--benchmark", "--benchmark_uid", "benchmark", required=True, metavar="B"
+        ),
     ):
         function = option(function)
     return function

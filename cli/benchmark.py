@@ -6,7 +6,7 @@ import click
 
 from .benchmark_run import run
 from .benchmark_settings import settings as settings_command
-from .desk import ask_to_send, json_option, workplace, yes_option
+from .desk import ask_to_send, json_option, operational_option, workplace, yes_option
 from .groups import NearGroup
 from .inviting import invite
 from .objects import show
@@ -29,17 +29,39 @@ for _one in (run, invite, settings_command):
 
 
 @command.command("submit")
-@click.option("--name", required=True, help="The benchmark's name.")
-@click.option("--description", default="", help="What it measures, for people.")
+@click.option("-n", "--name", required=True, help="The benchmark's name.")
+@click.option("-d", "--description", default="", help="What it measures, for people.")
 @click.option(
     "--demo-url",
     required=True,
     metavar="PATH|URL",
     help="The demo dataset: a tar.gz with paths.yaml at its root.",
 )
-@click.option("--data-preparation-mlcube", required=True, metavar="CUBE")
-@click.option("--reference-model-mlcube", required=True, metavar="CUBE")
-@click.option("--evaluator-mlcube", required=True, metavar="CUBE")
+@click.option(
+    "-p",
+    "--data-preparation-mlcube",
+    "--data-preparation-container",
+    "data_preparation_mlcube",
+    required=True,
+    metavar="CUBE",
+)
+@click.option(
+    "-m",
+    "--reference-model-mlcube",
+    "--reference-model-container",
+    "--reference-model",
+    "reference_model_mlcube",
+    required=True,
+    metavar="CUBE",
+)
+@click.option(
+    "-e",
+    "--evaluator-mlcube",
+    "--evaluator-container",
+    "evaluator_mlcube",
+    required=True,
+    metavar="CUBE",
+)
 @click.option(
     "--metrics",
     required=True,
@@ -59,6 +81,7 @@ for _one in (run, invite, settings_command):
     show_default=True,
     help="How many of the committee must sign.",
 )
+@operational_option
 @yes_option
 @click.pass_context
 def submit(

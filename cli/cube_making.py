@@ -29,7 +29,11 @@ class _RoleType(click.Choice[str]):
 @click.argument("role", type=_RoleType())
 @click.option("--name", help="What the cube is called; default: the folder's name.")
 @click.option(
-    "--output", type=click.Path(path_type=Path), metavar="DIR", help="Default: ./ROLE or ./NAME."
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Default: ./ROLE or ./NAME.",
 )
 def create(role: "Role", name: str | None, output: Path | None) -> None:
     """Make a working cube of a ROLE (preparator, model, evaluator) to start from.
@@ -114,13 +118,15 @@ def package(cube: Path, output: Path, role: "Role | None", sif: Path | None, as_
 
 @click.command("run-test")
 @click.option(
+    "-m",
     "--mlcube",
+    "--container",
     "cube",
     required=True,
     metavar="CUBE|FILE",
     help="A registered cube, or the mlcube.yaml of one on this machine.",
 )
-@click.option("--task", required=True, metavar="TASK", help="prepare, infer, evaluate, …")
+@click.option("-t", "--task", required=True, metavar="TASK", help="prepare, infer, evaluate, …")
 @click.option(
     "--input",
     "inputs",

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .desk import json_option, workplace
+from .desk import json_option, one_of, workplace
 from .output import plain, print_json, print_text
 
 if TYPE_CHECKING:
@@ -44,9 +44,13 @@ def pack_demo(data_path: Path, labels_path: Path, metadata_path: Path | None, ou
 
 
 @click.command("export")
-@click.option("--data_uid", required=True, help="The dataset's uid or name.")
+@click.option("-d", "--data_uid", required=True, help="The dataset's uid or name.")
 @click.option(
-    "--output", required=True, type=click.Path(path_type=Path), help="A new file: a tar archive."
+    "-o",
+    "--output",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="A new file, a tar archive; or a folder for it.",
 )
 @click.pass_context
 def export(ctx: click.Context, data_uid: str, output: Path) -> None:
@@ -63,7 +67,10 @@ def export(ctx: click.Context, data_uid: str, output: Path) -> None:
 
     with workplace(ctx) as place:
         dataset = place.datasets.find(data_uid)
-        written = export_dataset(dataset, output.absolute())
+        target = output.absolute()
+        if target.is_dir():
+            target /= f"{dataset.record.name}.tar"
+        written = export_dataset(dataset, target)
     print_text(
         f"{dataset.record.name} ({dataset.uid}) is in {written}: data, labels and secret. "
         "Keep it private.\nThere: medperf dataset import FILE"
@@ -71,9 +78,12 @@ def export(ctx: click.Context, data_uid: str, output: Path) -> None:
 
 
 @click.command("import")
-@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("file", required=False, type=click.Path(path_type=Path))
+@click.option(
+    "-i", "--input", "input_", type=click.Path(path_type=Path), help="FILE, as MedPerf says it."
+)
 @click.pass_context
-def import_(ctx: click.Context, file: Path) -> None:
+def import_(ctx: click.Context, file: Path | None, input_: Path | None) -> None:
     """Take over a dataset that was exported on another machine; every file is verified.
 
     FILE is what 'medperf dataset export' wrote: data, labels, statistics and the dataset's
@@ -86,13 +96,14 @@ def import_(ctx: click.Context, file: Path) -> None:
     """
     from ..reconciler.transfer import import_dataset
 
+    file = one_of(file, input_, "FILE", "--input")
     with workplace(ctx) as place:
         dataset = import_dataset(place, file.absolute())
     print_text(f"{dataset.record.name!r} is here and whole. Its uid is {dataset.uid}.")
 
 
 @click.command("check")
-@click.option("--data_uid", required=True, help="The dataset's uid or name.")
+@click.option("-d", "--data_uid", required=True, help="The dataset's uid or name.")
 @click.option("--against", metavar="RESULT", help="A published result, or its file: for auditors.")
 @json_option
 @click.pass_context

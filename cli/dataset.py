@@ -32,16 +32,19 @@ for _one in (pack_demo, check, export, import_, dataset_settings):
 @click.option("--name", required=True, help="The dataset's name.")
 @click.option("--description", default="", help="What it is, for people.")
 @click.option("--location", default="unknown", help="Where it is from, for people.")
-@click.option("--data_path", required=True, type=click.Path(path_type=Path), help="The raw data.")
 @click.option(
-    "--labels_path", required=True, type=click.Path(path_type=Path), help="The raw labels."
+    "-d", "--data_path", required=True, type=click.Path(path_type=Path), help="The raw data."
 )
 @click.option(
+    "-l", "--labels_path", required=True, type=click.Path(path_type=Path), help="The raw labels."
+)
+@click.option(
+    "-m",
     "--metadata_path",
     type=click.Path(path_type=Path),
     help="Metadata of the data, where the preparator takes them, or of prepared data.",
 )
-@click.option("--benchmark", "--benchmark_uid", "benchmark", required=True, metavar="B")
+@click.option("-b", "--benchmark", "--benchmark_uid", "benchmark", required=True, metavar="B")
 @click.option(
     "--prepared",
     "--submit-as-prepared",
@@ -101,7 +104,7 @@ def create(
 
 
 @command.command("submit")
-@click.option("--data_uid", required=True, help="The uid that 'create' printed, or the name.")
+@click.option("-d", "--data_uid", required=True, help="The uid that 'create' printed, or the name.")
 @yes_option
 @click.pass_context
 def submit(ctx: click.Context, data_uid: str, yes: bool) -> None:
@@ -127,8 +130,8 @@ def submit(ctx: click.Context, data_uid: str, yes: bool) -> None:
 
 
 @command.command("associate")
-@click.option("--benchmark_uid", "--benchmark", "benchmark", required=True, metavar="B")
-@click.option("--data_uid", required=True, help="The dataset's uid or name.")
+@click.option("-b", "--benchmark_uid", "--benchmark", "benchmark", required=True, metavar="B")
+@click.option("-d", "--data_uid", required=True, help="The dataset's uid or name.")
 @yes_option
 @click.pass_context
 def associate(ctx: click.Context, benchmark: str, data_uid: str, yes: bool) -> None:
@@ -161,7 +164,9 @@ def associate(ctx: click.Context, benchmark: str, data_uid: str, yes: bool) -> N
 
 
 @command.command("ls")
-@click.option("--local", is_flag=True, help="Those on this machine, submitted or not.")
+@click.option(
+    "--local", "--unregistered", is_flag=True, help="Those on this machine, submitted or not."
+)
 @click.option("--mine", is_flag=True, help="Only your organisation's.")
 @json_option
 @click.pass_context

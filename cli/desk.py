@@ -4,6 +4,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -17,12 +18,27 @@ if TYPE_CHECKING:
 
 yes_option = click.option("-y", "--yes", is_flag=True, help="Agree without being asked.")
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
+operational_option = click.option(
+    "--operational",
+    is_flag=True,
+    expose_value=False,
+    help="As in MedPerf; it changes nothing: what is merged is in operation.",
+)
 jobs_option = click.option(
     "--jobs",
     type=click.IntRange(1, 256),
     metavar="N",
     help="So many runs at once; default: limits.jobs of the profile.",
 )
+
+
+def one_of(argument: Path | None, option: Path | None, name: str, spelt: str) -> Path:
+    """A path that may be said as an argument, or as the option that MedPerf has for it."""
+    if (argument is None) == (option is None):
+        raise click.UsageError(f"Name {name} once: as it is, or with {spelt}.")
+    chosen = argument if argument is not None else option
+    assert chosen is not None  # noqa: S101 - one of them is
+    return chosen
 
 
 def home() -> "Home":

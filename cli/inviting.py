@@ -66,8 +66,8 @@ def propose_association(
 
 @click.command("associate")
 @click.option("-b", "--benchmark", "--benchmark_uid", "benchmark", required=True, metavar="B")
-@click.option("--model_uid", metavar="M", help="The model that you invite.")
-@click.option("--data_uid", metavar="D", help="The dataset that you invite.")
+@click.option("-m", "--model_uid", metavar="M", help="The model that you invite.")
+@click.option("-d", "--data_uid", metavar="D", help="The dataset that you invite.")
 @click.option("--no-cache", is_flag=True, help="Run the test even if it has passed here before.")
 @yes_option
 @click.pass_context

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from .cube_making import create, package, run_test
-from .desk import ask_to_send, json_option, workplace, yes_option
+from .desk import ask_to_send, json_option, operational_option, workplace, yes_option
 from .groups import NearGroup
 from .inviting import associate_model
 from .object_settings import cube_settings
@@ -34,9 +34,10 @@ for _one in (create, package, run_test, cube_settings):
 
 
 @command.command("submit")
-@click.option("--name", required=True, help="The cube's name.")
+@click.option("-n", "--name", required=True, help="The cube's name.")
 @click.option("--description", default="", help="What it does, for people.")
 @click.option(
+    "-m",
     "--mlcube-file",
     "--container-config-file",
     "mlcube_file",
@@ -44,8 +45,9 @@ for _one in (create, package, run_test, cube_settings):
     metavar="PATH|URL",
     help="mlcube.yaml or container_config.yaml.",
 )
-@click.option("--parameters-file", metavar="PATH|URL", help="parameters.yaml, if it has one.")
+@click.option("-p", "--parameters-file", metavar="PATH|URL", help="parameters.yaml, if it has one.")
 @click.option(
+    "-i",
     "--image-file",
     "images",
     multiple=True,
@@ -53,7 +55,9 @@ for _one in (create, package, run_test, cube_settings):
     help="An image: docker=NAME:TAG, NAME@sha256:…, a docker-save tar, a SIF, or a sandbox's "
     "tar.gz. Repeatable. Default: the image that the MLCube file names.",
 )
-@click.option("--additional-file", metavar="PATH|URL", help="A tar.gz with weights and the like.")
+@click.option(
+    "-a", "--additional-file", metavar="PATH|URL", help="A tar.gz with weights and the like."
+)
 @click.option(
     "--role",
     type=click.Choice(["preparator", "model", "evaluator"]),
@@ -84,6 +88,7 @@ for _one in (create, package, run_test, cube_settings):
     help="Lay large local files out here; you upload them.",
 )
 @click.option("--host-url", metavar="URL", help="The address that DIR will have.")
+@operational_option
 @yes_option
 @click.pass_context
 def submit(
@@ -252,8 +257,8 @@ def view_(ctx: click.Context, uid: str, as_json: bool) -> None:
 
 
 @command.command("associate")
-@click.option("--benchmark", "--benchmark_uid", "benchmark", required=True, metavar="B")
-@click.option("--model_uid", required=True, metavar="M", help="The model.")
+@click.option("-b", "--benchmark", "--benchmark_uid", "benchmark", required=True, metavar="B")
+@click.option("-m", "--model_uid", required=True, metavar="M", help="The model.")
 @click.option("--no-cache", is_flag=True, help="Run the test even if it has passed here before.")
 @yes_option
 @click.pass_context

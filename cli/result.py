@@ -31,11 +31,27 @@ command.add_command(withdraw)
 
 
 @command.command("ls")
-@click.option("--local", is_flag=True, help="Finished runs of this site that are not published.")
+@click.option(
+    "--local",
+    "--unregistered",
+    is_flag=True,
+    help="Finished runs of this site that are not published.",
+)
 @click.option("--mine", is_flag=True, help="Only those of your datasets and models.")
+@click.option("-b", "--benchmark", metavar="B", help="Only this benchmark's.")
+@click.option("-m", "--model", "--model_uid", "model", metavar="M", help="Only this model's.")
+@click.option("-d", "--dataset", "--data_uid", "dataset", metavar="D", help="Only this dataset's.")
 @json_option
 @click.pass_context
-def ls(ctx: click.Context, local: bool, mine: bool, as_json: bool) -> None:
+def ls(
+    ctx: click.Context,
+    local: bool,
+    mine: bool,
+    benchmark: str | None,
+    model: str | None,
+    dataset: str | None,
+    as_json: bool,
+) -> None:
     """List the published results, or the local ones.
 
     Published ones with what the rules say of each: valid, invalid and why, or withdrawn. Local
@@ -43,8 +59,9 @@ def ls(ctx: click.Context, local: bool, mine: bool, as_json: bool) -> None:
     datasets.
 
     \b
-    Example:
+    Examples:
       medperf result ls --local
+      medperf result ls --benchmark chestxray --model chest-resnet
     """
     from ..reconciler import results
     from ..reconciler.passes import look
@@ -52,7 +69,12 @@ def ls(ctx: click.Context, local: bool, mine: bool, as_json: bool) -> None:
     with workplace(ctx) as place:
         if local:
             view, plan = look(place)
-            waiting = results.local(place, view, plan.runs)
+            wanted = results.filter_of(view, benchmark=benchmark, model=model, dataset=dataset)
+            waiting = [
+                one
+                for one in results.local(place, view, plan.runs)
+                if wanted.keeps(one.pair.benchmark, one.pair.model, one.pair.dataset)
+            ]
             if as_json:
                 print_json(waiting)
                 return
@@ -63,7 +85,12 @@ def ls(ctx: click.Context, local: bool, mine: bool, as_json: bool) -> None:
             )
             return
         view = place.view()
-        found = results.published(view, owner=place.owner if mine else None)
+        wanted = results.filter_of(view, benchmark=benchmark, model=model, dataset=dataset)
+        found = [
+            one
+            for one in results.published(view, owner=place.owner if mine else None)
+            if wanted.keeps(one.benchmark, one.model, one.dataset)
+        ]
     if as_json:
         print_json([{"name": one.name, **_fields(one)} for one in found])
         return
@@ -220,7 +247,7 @@ def _said(name: str, answer: str, agreed: Sequence[str], *, two: bool) -> str:
 
 
 @command.command("submit")
-@click.option("--result", "uid", metavar="ID", help="A local result.")
+@click.option("-r", "--result", "uid", metavar="ID", help="A local result.")
 @click.option("--all", "all_", is_flag=True, help="Every local result.")
 @yes_option
 @click.pass_context

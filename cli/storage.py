@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .desk import home, json_option, workplace, yes_option
+from .desk import home, json_option, one_of, workplace, yes_option
 from .groups import NearGroup
 from .output import confirm, print_json, print_table, print_text, say
 
@@ -101,10 +101,11 @@ def cleanup(
 
 
 @command.command("move")
-@click.argument("folder", type=click.Path(path_type=Path))
+@click.argument("folder", required=False, type=click.Path(path_type=Path))
+@click.option("-t", "--target", type=click.Path(path_type=Path), help="FOLDER, as MedPerf says it.")
 @yes_option
 @click.pass_context
-def move(ctx: click.Context, folder: Path, yes: bool) -> None:
+def move(ctx: click.Context, folder: Path | None, target: Path | None, yes: bool) -> None:
     """Move everything that is stored to FOLDER, and let the profile know.
 
     On the same file system it is renamed. Elsewhere it is copied, and what was here is removed
@@ -115,6 +116,8 @@ def move(ctx: click.Context, folder: Path, yes: bool) -> None:
       medperf storage move /srv/medperf
     """
     from ..reconciler.storing import move as move_storage
+
+    folder = one_of(folder, target, "FOLDER", "--target")
 
     with workplace(ctx) as place:
         say(f"{place.storage} goes to {folder.absolute()}.")

@@ -16,6 +16,8 @@ from .trial import print_report
 if TYPE_CHECKING:
     from ..reconciler.reports import TrialReport
     from ..reconciler.workplace import Workplace
+    from ..runner.local_cubes import Extras
+    from ..runner.packing import Role
 
 
 @click.group("test", cls=NearGroup)
@@ -31,6 +33,29 @@ def command() -> None:
 _PART = "CUBE|FILE"
 
 
+_EXTRAS = (
+    ("preparator", ("--data_preparation", "--data_preparator")),
+    ("model", ("--model",)),
+    ("evaluator", ("--evaluator",)),
+)
+_OF_A_FILE = "For a cube that is a file: {}, instead of what lies beside it."
+
+
+def _extras(path: click.Path) -> Iterator[Any]:
+    """The options for what a cube that is a file takes from elsewhere."""
+    for part, what in (
+        ("parameters", "its parameters.yaml"),
+        ("additional_files", "a folder or tar.gz"),
+    ):
+        for role, options in _EXTRAS:
+            yield click.option(
+                *(f"{option}_{part}" for option in options),
+                f"{role}_{part}",
+                type=path,
+                help=_OF_A_FILE.format(what),
+            )
+
+
 def _options(function: Any) -> Any:
     path = click.Path(path_type=Path)
     for option in reversed(
@@ -40,6 +65,7 @@ def _options(function: Any) -> Any:
                 "-p",
                 "--data_preparation",
                 "--data_preparation_mlcube",
+                "--data_preparator",
                 "preparator",
                 metavar=_PART,
                 help="Instead of the benchmark's preparator.",
@@ -59,6 +85,18 @@ def _options(function: Any) -> Any:
             ),
             click.option("--data_path", type=path, help="Raw data of your own."),
             click.option("--labels_path", type=path, help="The labels of your own raw data."),
+            click.option("--metadata_path", type=path, help="Their metadata, if any."),
+            click.option(
+                "-d", "--data_uid", "dataset", metavar="D", help="A dataset prepared here."
+            ),
+            click.option(
+                "--prepared",
+                "--skip-demo-data-preparation",
+                "prepared",
+                is_flag=True,
+                help="The data are in the prepared form already: only check and count them.",
+            ),
+            *_extras(path),
             click.option(
                 "--metrics", type=path, help="Metrics to check against, where there is no B."
             ),
@@ -92,6 +130,7 @@ def _options(function: Any) -> Any:
 @click.pass_context
 def run(
     ctx: click.Context,
+    /,
     benchmark: str | None,
     preparator: str | None,
     model: str | None,
@@ -99,6 +138,9 @@ def run(
     demo: str | None,
     data_path: Path | None,
     labels_path: Path | None,
+    metadata_path: Path | None,
+    dataset: str | None,
+    prepared: bool,
     metrics: Path | None,
     sandbox_command: str,
     scratch_root: bool,
@@ -106,6 +148,7 @@ def run(
     offline: bool,
     no_cache: bool,
     as_json: bool,
+    **extras: Path | None,
 ) -> None:
     """Test a model: prepare, infer and evaluate, on demo data or on data of your own.
 
@@ -132,6 +175,10 @@ def run(
         demo=demo,
         data=data_path,
         labels=labels_path,
+        metadata=metadata_path,
+        dataset=dataset,
+        prepared=prepared,
+        extras=_named(extras),
         metrics=metrics,
         sandbox_command=tuple(shlex.split(sandbox_command)),
         scratch_root=scratch_root,
@@ -148,6 +195,18 @@ def run(
         print_json(_fields(report))
     else:
         print_report(report)
+
+
+def _named(extras: dict[str, Path | None]) -> "dict[Role, Extras]":
+    """What was said with the options of `_extras`, by role."""
+    from ..runner.local_cubes import NOTHING_EXTRA, Extras
+
+    roles: tuple[Role, ...] = ("preparator", "model", "evaluator")
+    found = {
+        role: Extras(extras[f"{role}_parameters"], extras[f"{role}_additional_files"])
+        for role in roles
+    }
+    return {role: one for role, one in found.items() if one != NOTHING_EXTRA}
 
 
 def _fields(report: "TrialReport") -> dict[str, Any]:

@@ -2,24 +2,25 @@
 
 Each of the three parts is said as the name of a registered cube, the manifest of one (a file), or
 the MLCube file of a cube that nobody has submitted yet; the data as a demo dataset (by address or
-path) or as raw data of one's own. What is not said is the benchmark's. Nothing here needs a
-registry unless a part is called by its name in one.
+path), as raw data of one's own, or as a dataset that is prepared on this machine. What is not said
+is the benchmark's. Nothing here needs a registry unless a part is called by its name in one.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
 from ..registry.view import View
 from ..runner.flows import RawData
-from ..runner.local_cubes import local_cube, manifest_bytes
+from ..runner.local_cubes import NOTHING_EXTRA, Extras, local_cube, manifest_bytes
 from ..runner.packing import Role
 from ..schemas.digests import digest, file_digest
 from ..schemas.documents import load
 from ..schemas.errors import UsageError
 from ..schemas.manifests import Asset, Benchmark, Cube, Metric
 from ..schemas.yaml_subset import parse
+from .datasets import LocalDataset
 from .submissions import registered, trial_setup
 from .trials import Part, TrialSetup
 from .workplace import Workplace
@@ -36,9 +37,28 @@ class Mix:
     demo: str | None = None
     data: Path | None = None
     labels: Path | None = None
+    metadata: Path | None = None
+    dataset: str | None = None
+    prepared: bool = False
+    extras: Mapping[Role, Extras] = field(default_factory=dict)
     metrics: Path | None = None
     sandbox_command: tuple[str, ...] = ()
     scratch_root: bool = False
+
+    def check(self) -> None:
+        """Data are said in one way, all of it; UsageError else."""
+        raw = (self.data, self.labels)
+        if (self.data is None) != (self.labels is None):
+            raise UsageError("--data_path and --labels_path belong together.")
+        if sum((raw != (None, None), self.demo is not None, self.dataset is not None)) > 1:
+            raise UsageError(
+                "Say which data once: --data_uid, or --demo_dataset_url, or --data_path with "
+                "--labels_path."
+            )
+        if self.metadata is not None and self.data is None:
+            raise UsageError("--metadata_path belongs to --data_path and --labels_path.")
+        if self.prepared and self.dataset is not None:
+            raise UsageError("A dataset of this machine is prepared already: leave that out.")
 
 
 @dataclass(frozen=True)
@@ -60,17 +80,20 @@ class Shelf:
         command: tuple[str, ...] = (),
         *,
         scratch_root: bool = False,
+        extras: Extras = NOTHING_EXTRA,
     ) -> Part:
         """The cube that is meant: a file or folder of that name if there is one, else by name.
 
-        `command` and `scratch_root` are for a cube that nobody has submitted yet.
+        `command`, `scratch_root` and `extras` are for a cube that nobody has submitted yet.
         """
         path = Path(where).expanduser()
         if not path.exists():
             if path.suffix in (".yaml", ".yml") or where.startswith((".", "/", "~")):
                 raise UsageError(f"There is no file {where}.")
+            _check_none(extras, where)
             return registered(self.view, where)
         if path.is_file() and _is_manifest(path):
+            _check_none(extras, where)
             return _manifest(path)
         cube = local_cube(
             path,
@@ -80,8 +103,17 @@ class Shelf:
             role=role,
             sandbox_command=command,
             scratch_root=scratch_root,
+            extras=extras,
         )
         return Part(cube, digest(manifest_bytes(cube)), where)
+
+
+def _check_none(extras: Extras, where: str) -> None:
+    if extras != NOTHING_EXTRA:
+        raise UsageError(
+            f"{where} is a registered cube, whose parameters and additional files are pinned: "
+            "name the MLCube file of a cube to try it with others."
+        )
 
 
 def _is_manifest(file: Path) -> bool:
@@ -99,6 +131,7 @@ def _manifest(file: Path) -> Part:
 
 def set_up(place: Workplace, mix: Mix, open_view: Callable[[], View]) -> TrialSetup:
     """The trial that `mix` means; a UsageError says what is missing."""
+    mix.check()
     shelf = Shelf(place, open_view)
     base = _base(shelf, mix)
     parts: dict[str, Part] = {}
@@ -110,8 +143,14 @@ def set_up(place: Workplace, mix: Mix, open_view: Callable[[], View]) -> TrialSe
     for role, where, option in roles:
         if where is not None:
             parts[role] = shelf.part(
-                where, role, mix.sandbox_command, scratch_root=mix.scratch_root
+                where,
+                role,
+                mix.sandbox_command,
+                scratch_root=mix.scratch_root,
+                extras=mix.extras.get(role, NOTHING_EXTRA),
             )
+        elif role in mix.extras:
+            raise UsageError(f"Say {option}: the MLCube file whose parameters or files these are.")
         elif base is not None:
             parts[role] = getattr(base, role)
         else:
@@ -130,6 +169,7 @@ def set_up(place: Workplace, mix: Mix, open_view: Callable[[], View]) -> TrialSe
         ignore=ignore,
         mirrors=base.mirrors if base is not None else None,
         benchmark=base.benchmark if base is not None else "",
+        prepared=mix.prepared,
     )
 
 
@@ -146,14 +186,15 @@ def _check_role(part: Part, role: str) -> None:
         raise UsageError(f"{part.name} is a {part.cube.spec.role}, not a {role}.")
 
 
-def _data(place: Workplace, mix: Mix, base: TrialSetup | None) -> Asset | RawData:
-    if (mix.data is None) != (mix.labels is None):
-        raise UsageError("--data_path and --labels_path belong together.")
+def _data(place: Workplace, mix: Mix, base: TrialSetup | None) -> Asset | RawData | LocalDataset:
+    if mix.dataset is not None:
+        return place.datasets.find(mix.dataset)
     if mix.data is not None and mix.labels is not None:
-        for path in (mix.data, mix.labels):
-            if not path.exists():
+        for path in (mix.data, mix.labels, mix.metadata):
+            if path is not None and not path.exists():
                 raise UsageError(f"There is nothing at {path}.")
-        return RawData(mix.data.absolute(), mix.labels.absolute())
+        metadata = None if mix.metadata is None else mix.metadata.absolute()
+        return RawData(mix.data.absolute(), mix.labels.absolute(), metadata)
     if mix.demo is not None:
         return _demo(place, mix.demo)
     if base is not None:

@@ -58,6 +58,34 @@ class PublishedResult:
         )
 
 
+@dataclass(frozen=True)
+class Filter:
+    """Which results are meant; what is None is any."""
+
+    benchmark: str | None = None
+    model: str | None = None
+    dataset: str | None = None
+
+    def keeps(self, benchmark: str, model: str, dataset: str) -> bool:
+        """Whether a result of these three is meant."""
+        return (
+            self.benchmark in (None, benchmark)
+            and self.model in (None, model)
+            and self.dataset in (None, dataset)
+        )
+
+
+def filter_of(
+    view: View, *, benchmark: str | None, model: str | None, dataset: str | None
+) -> Filter:
+    """The filter for names as people write them; a UsageError with the nearest for a wrong one."""
+    return Filter(
+        None if benchmark is None else view.benchmark(benchmark).ref,
+        None if model is None else view.cube(model).ref,
+        None if dataset is None else view.dataset(dataset).ref,
+    )
+
+
 def published(view: View, *, owner: str | None = None) -> list[PublishedResult]:
     """The results in the registry, by path; with `owner`, those of its datasets and models."""
     found = []

@@ -24,8 +24,9 @@ from ..schemas.digests import canonical_json, file_digest
 from ..schemas.errors import TaskError, WithheldError
 from ..schemas.manifests import Asset, Cube, Metric
 from ..schemas.metrics import LEAST_K, check_metrics, parse_evaluator_file
+from .datasets import LocalDataset
 from .disclosure import read_once
-from .execute import execution
+from .execute import check_unchanged, execution
 from .reports import TrialReport, find_report, write_report
 from .workplace import Workplace
 
@@ -52,23 +53,27 @@ class Part:
 class TrialSetup:
     """What a trial takes: three cubes, data, and what the evaluator may write.
 
-    `demo` is a demo dataset, or raw data of one's own. Without `metrics` all numbers that the
-    evaluator wrote are reported.
+    `demo` is a demo dataset, raw data of one's own, or a dataset that is prepared here; `prepared`
+    says of the first two that they are in the prepared form already. Without `metrics` all numbers
+    that the evaluator wrote are reported.
     """
 
     preparator: Part
     model: Part
     evaluator: Part
-    demo: Asset | RawData
+    demo: Asset | RawData | LocalDataset
     metrics: Mapping[str, Metric] | None
     ignore: Sequence[Sequence[str]] = ()
     mirrors: Mapping[str, Sequence[str]] | None = None
     benchmark: str = ""
+    prepared: bool = False
 
     def data(self) -> str:
-        """The digest of the demo dataset, or of the raw data, names included."""
+        """The digest of the demo dataset, or of the data, names included."""
         if isinstance(self.demo, Asset):
             return self.demo.digest
+        if isinstance(self.demo, LocalDataset):
+            return "sha256:" + self.demo.content_hash.hex()
         lines = b"".join(
             _digest_of(path).encode() + b"\n"
             for path in (self.demo.data, self.demo.labels, self.demo.metadata)
@@ -87,6 +92,7 @@ class TrialSetup:
             "metrics": declared,
             "model": self.model.digest,
             "preparator": self.preparator.digest,
+            **({"prepared": True} if self.prepared else {}),
         }
         return hashlib.sha256(canonical_json(inputs)).hexdigest()
 
@@ -208,7 +214,12 @@ def _prepared(
 ) -> flows.Prepared:
     """The data as the preparator makes them, from the cache where they are there whole."""
     root = place.storage / "trials"
-    both = data + setup.preparator.digest
+    if isinstance(setup.demo, LocalDataset):
+        check_unchanged(setup.demo)
+        here = flows.open_prepared(setup.demo.path)
+        assert here is not None  # noqa: S101 - its lines were just compared
+        return here
+    both = data + setup.preparator.digest + ("prepared" if setup.prepared else "")
     folder = root / "prepared" / hashlib.sha256(both.encode()).hexdigest()[:16]
     done = flows.open_prepared(folder)
     if done is not None:
@@ -217,7 +228,7 @@ def _prepared(
     if isinstance(setup.demo, RawData):
         say(f"{setup.preparator.name}: prepare your data")
         raw = setup.demo
-        return _prepare(preparator, raw, folder, how)
+        return _prepare(preparator, raw, folder, how, prepared=setup.prepared)
     archive = place.assets.fetch(
         setup.demo, mirrors=(setup.mirrors or {}).get(setup.demo.digest, ()), stop=stop
     )
@@ -226,12 +237,14 @@ def _prepared(
     raw_folder.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     raw = flows.unpack_demo(archive, raw_folder)
     say(f"{setup.preparator.name}: prepare the demo dataset")
-    prepared = _prepare(preparator, raw, folder, how)
+    prepared = _prepare(preparator, raw, folder, how, prepared=setup.prepared)
     shutil.rmtree(raw_folder, ignore_errors=True)
     return prepared
 
 
-def _prepare(preparator: ReadyCube, raw: RawData, folder: Path, how: Execution) -> flows.Prepared:
+def _prepare(
+    preparator: ReadyCube, raw: RawData, folder: Path, how: Execution, *, prepared: bool
+) -> flows.Prepared:
     return flows.prepare(
         preparator,
         data=raw.data,
@@ -239,4 +252,5 @@ def _prepare(preparator: ReadyCube, raw: RawData, folder: Path, how: Execution) 
         metadata=raw.metadata,
         into=folder,
         execution=how,
+        prepared=prepared,
     )

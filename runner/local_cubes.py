@@ -15,7 +15,7 @@ tag is resolved to its digest once; what is not in an image registry is saved fr
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +47,17 @@ class CubeFolder:
     def root(self) -> Path:
         """The folder of the MLCube file."""
         return self.file.parent
+
+
+@dataclass(frozen=True)
+class Extras:
+    """Parameters and additional files that lie elsewhere than beside the MLCube file."""
+
+    parameters: Path | None = None
+    additional: Path | None = None
+
+
+NOTHING_EXTRA = Extras()
 
 
 def find_cube(where: Path) -> CubeFolder:
@@ -126,9 +137,10 @@ def local_cube(
     role: Role | None = None,
     sandbox_command: Sequence[str] = (),
     scratch_root: bool = False,
+    extras: Extras = NOTHING_EXTRA,
 ) -> Cube:
     """The manifest of a cube that lies at `where`, ready to be made ready here by `engine`."""
-    folder = find_cube(where)
+    folder = _with(find_cube(where), extras)
     work = assets.root / "packing"
     work.mkdir(parents=True, exist_ok=True)
     packed = additional_archive(folder, work / f"additional.{os.getpid()}.tar.gz")
@@ -145,6 +157,20 @@ def local_cube(
             additional_files=additional,
             resources=Resources(scratch_root=True) if scratch_root else None,
         )
+    )
+
+
+def _with(folder: CubeFolder, extras: Extras) -> CubeFolder:
+    """`folder` with what was named beside it; what was named must be there."""
+    for path in (extras.parameters, extras.additional):
+        if path is not None and not path.exists():
+            raise UsageError(f"There is nothing at {path}.")
+    if extras.parameters is not None and not extras.parameters.is_file():
+        raise UsageError(f"{extras.parameters} is a folder: name the parameters file.")
+    return replace(
+        folder,
+        parameters=extras.parameters or folder.parameters,
+        additional=extras.additional or folder.additional,
     )
 
 

@@ -87,6 +87,38 @@ def test_a_demo_dataset_that_was_packed_here_serves_as_the_data(
     assert found["data"] == file_digest(cubes / "demo set.tar.gz")
 
 
+def test_parameters_and_weights_may_lie_elsewhere_than_beside_the_cube(
+    cubes: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (cubes / "others.yaml").write_text("findings: [Finding]\nprobability: 0.25\n")
+    (cubes / "weights").mkdir()
+    (cubes / "weights/w.npz").write_bytes(b"0")
+    capsys.readouterr()
+    assert run([*TEST, *OWN, *SANDBOX, "--json"]) == 0
+    beside = report(capsys)
+    extras = ["--model_parameters=others.yaml", "--model_additional_files=weights"]
+    assert run([*TEST, *OWN, *SANDBOX, *extras, "--json"]) == 0
+    elsewhere = report(capsys)
+    assert elsewhere["model"] != beside["model"]
+    assert elsewhere["evaluator"] == beside["evaluator"]
+    written = next((cubes.parent / "home").rglob(f"{elsewhere['id']}/predictions/predictions.csv"))
+    assert "0.25" in written.read_text()
+
+
+def test_prepared_data_are_taken_as_they_are(
+    cubes: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    prepare = ["mlcube", "run-test", "--mlcube=preparator", "--task=prepare", *SANDBOX]
+    inputs = [f"--input={one.removeprefix('--')}" for one in OWN]
+    assert run([*prepare, *inputs, "--output=made"]) == 0
+    data = ["--data_path=made/output_path", "--labels_path=made/output_labels_path", "--prepared"]
+    capsys.readouterr()
+    assert run([*TEST, *data, *SANDBOX, "--json"]) == 0
+    assert report(capsys)["metrics"] == {"AUC.Finding": 0.5, "positives.Finding": 8}
+    (cubes / "made/output_path/data.csv").unlink()
+    assert run([*TEST, *data, *SANDBOX]) == 1, "the preparator's own check sees it"
+
+
 @pytest.mark.usefixtures("cubes")
 def test_what_is_missing_for_a_trial_is_named(
     capsys: pytest.CaptureFixture[str],
@@ -97,6 +129,14 @@ def test_what_is_missing_for_a_trial_is_named(
         ([*TEST, *OWN[:1], *SANDBOX], "belong together"),
         ([*TEST[:-1], "--evaluator=model", *OWN, *SANDBOX], "needs the task 'evaluate'"),
         ([*TEST[:-1], "--evaluator=nowhere.yaml", *OWN, *SANDBOX], "There is no file nowhere"),
+        ([*TEST, *OWN, "--demo-url=x.tar.gz", *SANDBOX], "Say which data once"),
+        ([*TEST, *OWN, "--data_uid=x", *SANDBOX], "Say which data once"),
+        ([*TEST, "--demo-url=x", "--metadata_path=x", *SANDBOX], "belongs to --data_path"),
+        ([*TEST, "--data_uid=x", "--prepared", *SANDBOX], "prepared already"),
+        ([*TEST, "--data_uid=x", *SANDBOX], "no prepared dataset 'x'"),
+        ([*TEST, *OWN, "--model_parameters=no.yaml", *SANDBOX], "There is nothing at no.yaml"),
+        ([*TEST, *OWN, "--model_parameters=model", *SANDBOX], "model is a folder"),
+        ([*TEST[:-1], "--evaluator_parameters=a", *OWN, *SANDBOX], "Say --evaluator"),
     ):
         assert run(words) in (1, 2)
         assert sentence in capsys.readouterr().err

@@ -174,3 +174,55 @@ def test_strangers_words_do_not_act_on_a_terminal(desks: Desks) -> None:
         assert "\x1b" not in answer.out + answer.err
         assert "\x07" not in answer.out + answer.err
         assert "owned" in answer.out
+
+
+def test_what_a_cube_needs_is_in_its_manifest(desks: Desks, cube: tuple[str, ...]) -> None:
+    needs = (
+        "--memory=4Gi", "--shm=1Gi", "--gpus=2", "--timeout=infer=60", "--scratch-root",
+        "--operational",
+    )  # fmt: skip
+    submitted = desks.modeler("mlcube", "submit", "--name", "mine", *cube, *needs, "-y")
+    assert submitted.code == 0, submitted.err
+    assert desks.modeler("proposal", "merge", "modeler/cube-mine", "-y").code == 0
+    manifest = desks.modeler("mlcube", "view", "mine", "--json").json["manifest"]
+    assert manifest["spec"]["resources"] == {
+        "memory": "4Gi",
+        "shm": "1Gi",
+        "gpus": 2,
+        "timeout": {"infer": 60},
+        "scratchRoot": True,
+    }
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    ["--memory=4Q", "--shm=-1", "--timeout=infer", "--timeout=infer=0", "--timeout=inf=5"],
+)
+def test_what_a_cube_cannot_need_is_refused(
+    desks: Desks, cube: tuple[str, ...], wrong: str
+) -> None:
+    answer = desks.modeler("mlcube", "submit", "--name", "mine", *cube, wrong, "-y")
+    assert answer.code in (1, 2), answer.said
+    assert wrong.partition("=")[0].removeprefix("--") in answer.err
+    assert desks.modeler("proposal", "ls", "--json").json == []
+
+
+def test_a_registered_model_is_tried_on_the_dataset_of_this_machine(desks: Desks) -> None:
+    words = ("test", "run", "--benchmark", "toy", "--data_uid", "chest", "--json")
+    answer = desks.hospital(*words)
+    assert answer.code == 0, answer.err
+    assert answer.json["outcome"] == "passed"
+    local = desks.hospital("dataset", "ls", "--local", "--json").json
+    assert answer.json["data"].startswith(f"sha256:{local[0]['uid']}")
+    refused = desks.hospital(*words, "--model", "committee/reference", "--model_parameters=a")
+    assert refused.code == 2
+    assert "pinned" in refused.said
+
+
+def test_results_are_listed_by_benchmark_model_and_dataset(published: Desks) -> None:
+    (whole,) = published.hospital("result", "ls", "--json").json
+    for option, value in (("-b", "toy"), ("-m", whole["model"]), ("-d", whole["dataset"])):
+        assert published.hospital("result", "ls", option, value, "--json").json == [whole]
+        wrong = published.hospital("result", "ls", option, f"{value}x")
+        assert (wrong.code, "Did you mean" in wrong.err) == (2, True)
+    assert published.hospital("result", "ls", "-m", "committee/prep", "--json").json == []
