@@ -406,7 +406,8 @@ def _alone(file: Path, name: str, folder: Path) -> Path:
 
 
 def _is_empty(staged: Path) -> bool:
-    return staged.is_dir() and not any(staged.iterdir())
+    """Whether a folder holds no file: others' places may be in it (see `engines.nested`)."""
+    return staged.is_dir() and all(path.is_dir() for path in staged.rglob("*"))
 
 
 def _move(staged: Path, target: Path) -> None:

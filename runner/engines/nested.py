@@ -1,9 +1,10 @@
 """Mounts below other mounts: which lies in which, and where the inner one's place comes from.
 
 A file or folder can only be mounted where there is one. Below an output the place is made in the
-empty folder that the task writes to, and taken away again when the task has ended, so it is no part
-of what was written. Below an input nothing may be made: the place must be in the data already, as
-that kind, not through a link; the mount then hides what is there.
+empty folder that the task writes to. A file is taken away again when the task has ended; an empty
+folder stays, as with MedPerf: no hash counts it, and a cube that writes `/d` and `/d/labels` may
+read the same two later. Below an input nothing may be made: the place must be in the data already,
+as that kind, not through a link; the mount then hides what is there.
 """
 
 import os
@@ -68,10 +69,14 @@ def _is_there(one: Nested) -> bool:
 
 @dataclass(frozen=True)
 class Made:
-    """What is made below an output so that something can be mounted there: see `made_below`."""
+    """What is made below an output so that something can be mounted there: see `made_below`.
+
+    `stays`: it is a folder's own place, not a file's and not on the way to one.
+    """
 
     path: PurePosixPath
     is_folder: bool
+    stays: bool = False
 
 
 def made_below(output: Mount, mounts: Iterable[Mount]) -> list[Made]:
@@ -87,8 +92,9 @@ def made_below(output: Mount, mounts: Iterable[Mount]) -> list[Made]:
             path = PurePosixPath(*one.place.parts[:end])
             if output.seed is not None and os.path.lexists(output.seed / path):
                 continue
-            folder = end < len(one.place.parts) or one.inner.kind == "directory"
-            found.setdefault(path, Made(path, folder))
+            last, folder = end == len(one.place.parts), one.inner.kind == "directory"
+            if last or path not in found:
+                found[path] = Made(path, folder or not last, stays=last and folder)
     return list(found.values())
 
 
@@ -105,8 +111,8 @@ def make(folder: Path, places: Iterable[Made], owner: tuple[int, int] | None) ->
 
 
 def unmake(folder: Path, places: Iterable[Made]) -> None:
-    """Take the places away again, unless the task has put something there."""
-    for place in reversed(list(places)):
+    """Take files' places away again, and what was made for them, where it is still empty."""
+    for place in reversed([place for place in places if not place.stays]):
         path = folder / place.path
         try:
             mode = path.lstat()

@@ -1,4 +1,4 @@
-"""Mounts below other mounts: the same on every engine, and no trace of them in what is written."""
+"""Mounts below other mounts: the same on every engine, and no file of them in what is written."""
 
 import json
 from pathlib import Path
@@ -21,7 +21,7 @@ def raw(tmp_path: Path) -> Path:
     return tmp_path / "raw"
 
 
-def test_mounts_below_mounts_are_seen_and_leave_no_trace(
+def test_mounts_below_mounts_are_seen_and_leave_no_file(
     bench: Any, raw: Path, tmp_path: Path
 ) -> None:
     parameters, more = tmp_path / "parameters.yaml", tmp_path / "more"
@@ -64,7 +64,8 @@ def test_mounts_below_mounts_are_seen_and_leave_no_trace(
     assert told["/io"] == ["below", "deep", "more", "results.yaml"]
     for refused in ("/io/more/x", "/io/below/parameters.yaml", "/raw/x"):
         assert "refused" not in told[refused]
-    assert [path.name for path in data.iterdir()] == ["mine"]
+    assert [path.name for path in data.rglob("*") if path.is_file()] == ["mine"]
+    assert sorted(path.name for path in data.rglob("*") if path.is_dir()) == ["deep", "more"]
     assert (tmp_path / "deep/own").read_text() == "own"
     assert results.read_text() == "auc: 1"
     assert [path.name for path in labels.iterdir()] == ["new.csv"]
@@ -114,5 +115,12 @@ def test_nothing_lies_in_a_file(raw: Path) -> None:
 def test_what_an_output_begins_with_is_not_made_and_not_taken_away(raw: Path) -> None:
     output = Mount(raw / "out", "/io", writable=True, seed=raw)
     inner = Mount(raw, "/io/labels/new/deep.csv", kind="file")
-    found = [(str(made.path), made.is_folder) for made in made_below(output, (output, inner))]
-    assert found == [("labels/new", True), ("labels/new/deep.csv", False)]
+    folder = Mount(raw, "/io/labels/kept")
+    found = [
+        (str(m.path), m.is_folder, m.stays) for m in made_below(output, (output, inner, folder))
+    ]
+    assert found == [
+        ("labels/kept", True, True),
+        ("labels/new", True, False),
+        ("labels/new/deep.csv", False, False),
+    ]
