@@ -69,7 +69,7 @@ def create(
 
     Nothing leaves this machine. Interrupted, or stopped by the preparator for manual work (exit
     code 4), the same command goes on where it was. What the preparator reports of each case is in
-    a file that 'dataset view' names.
+    a file that 'dataset view' names. Where a preparator has no sanity check, this is told.
 
     \b
     Example:
@@ -79,6 +79,7 @@ def create(
     from ..reconciler.preparing import RawParts, create_dataset
     from ..runner.flows import ManualWorkError
     from ..schemas.errors import TaskError
+    from .trial import NO_SANITY_CHECK
 
     parts = RawParts(
         name,
@@ -99,7 +100,8 @@ def create(
             raise
         print_text(
             f"Dataset {name!r} is prepared. Its uid is {dataset.uid}.\n"
-            f"Next: medperf dataset submit --data_uid {dataset.uid}"
+            + ("" if dataset.record.sanity_checked else f"{NO_SANITY_CHECK}\n")
+            + f"Next: medperf dataset submit --data_uid {dataset.uid}"
         )
 
 

@@ -8,6 +8,9 @@ if TYPE_CHECKING:
     from ..reconciler.reports import TrialReport
 
 
+NO_SANITY_CHECK = "No sanity check was done: the preparator has no such task."
+
+
 def print_report(report: "TrialReport", *, err: bool = False) -> None:
     """The compatibility test's outcome, with the digests of all that it used.
 
@@ -24,6 +27,8 @@ def print_report(report: "TrialReport", *, err: bool = False) -> None:
         ("evaluator", report.evaluator),
     ):
         lines.append(f"  {what:<11} {report.names.get(what, '')}\n{'':<14}{digest}")
+    if not report.sanity_checked:
+        lines.append(f"  {NO_SANITY_CHECK}")
     lines += [f"  {task:<11} {seconds} s" for task, seconds in report.seconds.items()]
     print_text("\n".join(lines) + "\n", err=err)
     print_table(("metric", "value"), list(report.metrics.items()), empty="No metric.", err=err)

@@ -30,6 +30,7 @@ class DatasetRecord(Part):
     benchmark: Ref
     preparator: Pin
     prepared: bool = False
+    sanity_checked: bool = True
 
 
 @dataclass(frozen=True)

@@ -33,6 +33,7 @@ class Described:
     report: Path | None
     metadata: Path | None
     registered: str
+    sanity_checked: bool = True
 
 
 def describe(view: View | None, dataset: LocalDataset) -> Described:
@@ -66,6 +67,7 @@ def describe(view: View | None, dataset: LocalDataset) -> Described:
         report=_there(dataset.path / "report.yaml"),
         metadata=_there(dataset.path / "metadata"),
         registered=registered,
+        sanity_checked=record.sanity_checked,
     )
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from .. import __version__
 from ..registry.view import View
 from ..runner import flows
-from ..runner.cubes import ReadyCube
+from ..runner.cubes import ReadyCube, read_cube
 from ..schemas.errors import EngineError, UsageError
 from ..schemas.manifests import Pin
 from ..schemas.names import check_name
@@ -64,6 +64,7 @@ def create_dataset(
         location=parts.location,
         benchmark=benchmark.ref,
         preparator=Pin(ref=preparator.ref, digest=preparator.digest),
+        sanity_checked=read_cube(preparator.manifest).has_sanity_check,
     )
     with locked(place.storage):
         _refuse_second(place, parts.name)
@@ -79,7 +80,8 @@ def create_dataset(
         )
         _check_metadata(ready, parts)
         first = "copy" if parts.prepared else "prepare"
-        say(f"{preparator.ref}: {first}, sanity check, statistics")
+        then = "sanity check, statistics" if record.sanity_checked else "statistics"
+        say(f"{preparator.ref}: {first}, {then}")
         how = execution(place, f"prepare-{dataset.path.name}", dataset.path / "logs", stop)
         flows.prepare(
             ready,

@@ -39,6 +39,7 @@ class TrialReport:
     names: Mapping[str, str] = field(default_factory=dict)
     images: Mapping[str, str] = field(default_factory=dict)
     declared: bool = True
+    sanity_checked: bool = True
 
     @property
     def id(self) -> str:

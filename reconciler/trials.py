@@ -162,6 +162,7 @@ def run_trial(
         data=data,
         metrics=metrics,
         declared=setup.metrics is not None,
+        sanity_checked=ready[0].files.has_sanity_check,
         not_computable=not_computable,
         seconds={
             "infer": round(inferred.seconds, 1),

@@ -9,9 +9,9 @@
         output_volumes: {output_path: {mount_path: /io/results.yaml, type: file}}
 
 The mount paths are the interface: no `--key` arguments. `command` replaces the image's default
-arguments, `entrypoint` the image's entrypoint. Arguments that a task may not choose (`network`,
-`privileged`) are refused, as by MedPerf; other keys that are not known here are ignored. Parameters
-and additional files that the cube has not got are empty.
+arguments, `entrypoint` the image's entrypoint (an empty one clears it). Arguments that a task may
+not choose (`network`, `privileged`) are refused, as by MedPerf; other keys that are not known here
+are ignored. Parameters and additional files that the cube has not got are empty.
 
 In the sandbox there is no image with a default command, and `command` names programs of an image
 that is not there: the manifest's own command is called with the task's name (see `cubes`).
@@ -80,19 +80,38 @@ def _task(name: str, raw: Any, place: str) -> TaskSpec:
     task = _mapping(raw or {}, place)
     run = _mapping(task.get("run_args") or {}, f"{place}.run_args")
     _known(run, _RUN_ARGS, f"{place}.run_args")
-    entrypoint, command = run.get("entrypoint"), run.get("command")
+    entrypoint, arguments = _call(run, f"{place}.run_args")
     spec = TaskSpec(
         name=name,
         inputs=_volumes(task, "input_volumes", place),
         outputs=_volumes(task, "output_volumes", place),
-        entrypoint=read_words(entrypoint, f"{place}.run_args.entrypoint") if entrypoint else None,
-        arguments=read_words(command, f"{place}.run_args.command") if command else (),
+        entrypoint=entrypoint,
+        arguments=arguments,
         environment=read_environment(run.get("environment"), f"{place}.run_args.environment"),
         shm=read_size(run.get("shm_size"), f"{place}.run_args.shm_size"),
         gpus=read_gpus(run.get("gpus"), f"{place}.run_args.gpus"),
     )
     _check_targets(spec, place)
     return spec
+
+
+def _call(run: dict[str, Any], place: str) -> tuple[tuple[str, ...] | None, tuple[str, ...]]:
+    """Entrypoint and arguments; None is the image's own, and an empty one clears it, as in Docker.
+
+    Then the command's first word is the program.
+    """
+    entrypoint, command = run.get("entrypoint"), run.get("command")
+    arguments = read_words(command, f"{place}.command") if command else ()
+    if entrypoint is None:
+        return None, arguments
+    if entrypoint not in ("", []):
+        return read_words(entrypoint, f"{place}.entrypoint"), arguments
+    if not arguments:
+        raise CubeError(
+            f"{place}.entrypoint: an empty one clears the image's, and then `command` must name "
+            "the program. Add it."
+        )
+    return arguments[:1], arguments[1:]
 
 
 def _volumes(task: dict[str, Any], side: str, place: str) -> tuple[Slot, ...]:

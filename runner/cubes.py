@@ -41,6 +41,7 @@ from .task_spec import (
     CONTRACTS,
     PARAMETERS_KEY,
     PARAMETERS_NAME,
+    SANITY_CHECK,
     Slot,
     TaskSpec,
     check_tasks,
@@ -62,6 +63,11 @@ class CubeFiles:
     tasks: Mapping[str, TaskSpec]
     parameters: bytes | None
     additional: bool
+
+    @property
+    def has_sanity_check(self) -> bool:
+        """Whether a preparator has a task that does nothing but judge the prepared data."""
+        return SANITY_CHECK in self.tasks
 
 
 def read_cube(cube: Cube) -> CubeFiles:
@@ -89,7 +95,7 @@ def check_role(files: CubeFiles, role: str) -> None:
     check_tasks(files.tasks, role, file=files.file)
     if files.format == "container-config":
         return  # as with MedPerf, what the cube has not got is empty
-    for name in CONTRACTS[role]:
+    for name in CONTRACTS[role].keys() & files.tasks.keys():
         place = f"{files.file}: tasks.{name}"
         for slot in files.tasks[name].inputs:
             if slot.key == PARAMETERS_KEY and files.parameters is None:

@@ -1,7 +1,8 @@
 """The three things that cubes are run for: prepare a dataset, infer, evaluate.
 
 *Prepare* is `prepare`, `sanity_check`, `statistics` with the benchmark's preparator, on raw data
-and labels that are only read. Each step leaves a mark when it has ended well, so a killed
+and labels that are only read. A preparator may have no `sanity_check`: then `statistics` is what
+judges the prepared data. Each step leaves a mark when it has ended well, so a killed
 preparation goes on at the step that it was in. `content.txt` is written last of all: a folder
 without it is no prepared dataset, whatever else lies in it. A step that fails leaves what it wrote
 in `work/` for a person to look at, and the whole is begun anew next time.
@@ -19,9 +20,10 @@ of the dataset, no path that says where it is. *Evaluate* shows the evaluator th
 the labels. What the evaluator wrote is not read here: only the disclosure check reads it.
 """
 
+import contextlib
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -32,6 +34,7 @@ from .archives import ArchiveLimits, unpack
 from .content import Content, content_hash, read_small
 from .cubes import Execution, ReadyCube, run_task
 from .engines.protocol import Outcome
+from .task_spec import SANITY_CHECK
 
 CONTENT = "content.txt"
 STATISTICS = "statistics.yaml"
@@ -164,22 +167,16 @@ def prepare(
     for key, name in (("metadata_path", "metadata"), ("report_file", REPORT)):
         if (path := _if_there(into / name)) is not None:
             made[key] = path
-    if not steps.done("sanity_check"):
-        try:
-            run = _run(ready, "sanity_check", made, {}, execution, into)
-        except TaskError as error:
-            if error.reason in ("interrupted", "timeout"):
-                raise
-            if resumes:
-                steps.begin()
-                raise _unready(ready, into, str(error), error.log_tail) from error
-            steps.forget()  # the data are wrong: prepare them anew, not just check them again
-            raise
-        outcomes["sanity_check"] = run
-        steps.mark("sanity_check")
+    judge = SANITY_CHECK if ready.files.has_sanity_check else "statistics"
+    if judge == SANITY_CHECK and not steps.done(SANITY_CHECK):
+        with _judging(ready, into, steps, resumes=resumes):
+            outcomes[SANITY_CHECK] = _run(ready, SANITY_CHECK, made, {}, execution, into)
+        steps.mark(SANITY_CHECK)
     if not steps.done("statistics"):
         target = {"output_path": into / STATISTICS}
-        outcomes["statistics"] = _run(ready, "statistics", made, target, execution, into)
+        judging = _judging(ready, into, steps, resumes=resumes)
+        with judging if judge == "statistics" else contextlib.nullcontext():
+            outcomes["statistics"] = _run(ready, "statistics", made, target, execution, into)
         _check_file(ready, into / STATISTICS, "statistics")
         steps.mark("statistics")
     content = content_hash(into)
@@ -190,6 +187,21 @@ def prepare(
     shutil.rmtree(into / "work", ignore_errors=True)
     shutil.rmtree(into / MANUAL, ignore_errors=True)
     return Prepared(into, content, outcomes)
+
+
+@contextlib.contextmanager
+def _judging(ready: ReadyCube, into: Path, steps: "_Steps", *, resumes: bool) -> Iterator[None]:
+    """Around the task whose failure says that the prepared data are wrong, or not whole yet."""
+    try:
+        yield
+    except TaskError as error:
+        if error.reason in ("interrupted", "timeout"):
+            raise
+        if resumes:
+            steps.begin()
+            raise _unready(ready, into, str(error), error.log_tail) from error
+        steps.forget()  # the data are wrong: prepare them anew, not just check them again
+        raise
 
 
 def _resumes(ready: ReadyCube) -> bool:

@@ -89,6 +89,10 @@ class Contract:
         return {**self.outputs, **self.optional_outputs}
 
 
+SANITY_CHECK = "sanity_check"
+MAY_LACK = frozenset({SANITY_CHECK})
+"""Tasks that a cube may do without: today's MedPerf lets `statistics` check the data (ADR 11)."""
+
 _PREPARED = frozenset({"labels_path", "metadata_path", "report_file"})
 CONTRACTS: Mapping[str, Mapping[str, Contract]] = {
     "preparator": {
@@ -102,7 +106,7 @@ CONTRACTS: Mapping[str, Mapping[str, Contract]] = {
                 "report_file": "file",
             },
         ),
-        "sanity_check": Contract(frozenset({"data_path"}), optional_inputs=_PREPARED),
+        SANITY_CHECK: Contract(frozenset({"data_path"}), optional_inputs=_PREPARED),
         "statistics": Contract(
             frozenset({"data_path"}), {"output_path": "file"}, optional_inputs=_PREPARED
         ),
@@ -125,6 +129,8 @@ def check_tasks(tasks: Mapping[str, TaskSpec], role: str, *, file: str) -> None:
     """
     for name, contract in CONTRACTS[role].items():
         spec = tasks.get(name)
+        if spec is None and name in MAY_LACK:
+            continue
         if spec is None:
             found = ", ".join(sorted(tasks)) or "none"
             raise CubeError(f"{file}: a {role} needs the task {name!r}; it has {found}. Add it.")
@@ -132,8 +138,9 @@ def check_tasks(tasks: Mapping[str, TaskSpec], role: str, *, file: str) -> None:
     prepare = tasks.get("prepare")
     if role == "preparator" and prepare is not None:
         for key in ("metadata_path", "report_file"):
-            for name in ("sanity_check", "statistics"):
-                if prepare.output(key) is None and tasks[name].input(key):
+            for name in (SANITY_CHECK, "statistics"):
+                spec = tasks.get(name)
+                if prepare.output(key) is None and spec is not None and spec.input(key):
                     raise CubeError(
                         f"{file}: tasks.{name} takes {key}, but tasks.prepare has no such "
                         "output. Add it there or remove it here."

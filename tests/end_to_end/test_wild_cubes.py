@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,6 +18,7 @@ CONTEXTS = {
     "own-entrypoint": "project",
     "archive-by-volumes": ".",
     "no-run-args": ".",
+    "two-tasks": ".",
 }
 
 
@@ -86,13 +88,21 @@ def medperf(home: Path, *words: str | Path) -> str:
 
 def trial(home: Path, engine: str, parts: tuple[Path, Path, Path], data: tuple[Path, Path]) -> int:
     """The count that the evaluator found."""
+    return int(report(home, engine, parts, data)["metrics"]["n"])
+
+
+def report(
+    home: Path, engine: str, parts: tuple[Path, Path, Path], data: tuple[Path, Path]
+) -> dict[str, Any]:
+    """The report of a trial."""
     preparator, model, evaluator = parts
     said = medperf(
         home, "test", "run", "--engine", engine, "--json", "--no-cache",
         "--data_preparation", preparator, "--model", model, "--evaluator", evaluator,
         "--data_path", data[0], "--labels_path", data[1],
     )  # fmt: skip
-    return int(json.loads(said)["metrics"]["n"])
+    answer: dict[str, Any] = json.loads(said)
+    return answer
 
 
 @pytest.mark.docker
@@ -125,3 +135,20 @@ def test_both_forms_and_a_sif_on_apptainer(
     parts = (cubes / "in-the-data/mlcube", sif, cubes / "no-run-args")
     data = (raw, raw / "valid.csv")
     assert trial(tmp_path / "home", "singularity", parts, data) == 3
+
+
+@pytest.mark.docker
+@pytest.mark.parametrize(
+    "engine", ["docker", pytest.param("singularity", marks=pytest.mark.singularity)]
+)
+def test_variables_volumes_in_one_another_and_no_sanity_check(
+    cubes: Path, raw: Path, tmp_path: Path, engine: str
+) -> None:
+    (raw / "valid.csv").unlink()
+    parts = (cubes / "two-tasks", cubes / "own-entrypoint/mlcube", cubes / "no-run-args")
+    home = tmp_path / "home"
+    answer = report(home, engine, parts, (raw, raw / "labels"))
+    assert answer["metrics"]["n"] == 3, "two cases, and the place of the labels"
+    assert answer["sanity_checked"] is False
+    shown = medperf(home, "test", "view", answer["key"][:16])
+    assert "No sanity check was done" in shown

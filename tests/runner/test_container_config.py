@@ -63,6 +63,41 @@ def test_commands_may_be_lists_and_entrypoints_may_be_given() -> None:
     assert tasks["evaluate"].arguments == ("-m", "x y")
 
 
+@pytest.mark.parametrize("empty", ['""', "[]"])
+def test_an_empty_entrypoint_clears_the_images(empty: str) -> None:
+    text = EVALUATOR.replace("command: python3", f"entrypoint: {empty}, command: python3")
+    spec = container_config.read(text)["evaluate"]
+    assert (spec.entrypoint, spec.arguments) == (("python3",), ("/app/eval.py",))
+    spec = container_config.read(text.replace("command: python3 /app/eval.py, ", ""))["evaluate"]
+    assert "must name the program" in str(spec.problem)
+
+
+def test_a_preparator_may_leave_the_check_to_its_statistics() -> None:
+    """As MedPerf's newest one does; that its data are not checked apart is told where it runs."""
+    text = """\
+container_type: DockerImage
+image: example/prep:1
+tasks:
+  prepare:
+    input_volumes:
+      data_path: {mount_path: /io/raw, type: directory}
+      labels_path: {mount_path: /io/raw_labels, type: directory}
+    output_volumes: {output_path: {mount_path: /io/data, type: directory}}
+  statistics:
+    input_volumes: {data_path: {mount_path: /io/data, type: directory}}
+    output_volumes: {output_path: {mount_path: /io/statistics.yaml, type: file}}
+"""
+    check_tasks(container_config.read(text), "preparator", file="x")
+    for name in ("prepare", "statistics"):
+        with pytest.raises(CubeError, match=f"needs the task '{name}'"):
+            check_tasks(
+                container_config.read(text.replace(f"  {name}:", "  x:")), "preparator", file="x"
+            )
+    broken = text + "  sanity_check: {input_volumes: {data_path: /io/data}}\n"
+    with pytest.raises(CubeError, match="a mapping was expected"):
+        check_tasks(container_config.read(broken), "preparator", file="x")
+
+
 def test_a_task_without_run_args_uses_the_image_as_it_is() -> None:
     tasks = container_config.read(
         "container_type: SingularityFile\nimage: https://example.org/x.sif\ntasks:\n  infer:\n"

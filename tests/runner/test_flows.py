@@ -360,6 +360,20 @@ def test_a_failed_step_leaves_nothing_that_looks_prepared(
     assert prepare(site, raw, into, text=SILENT_PREPARATOR).content.files == 3
 
 
+def test_statistics_that_refuse_the_data_alone_have_them_prepared_anew(
+    site: Site, raw: RawData, tmp_path: Path
+) -> None:
+    into = tmp_path / "d"
+    unchecked = "\n".join(
+        line for line in SILENT_PREPARATOR.splitlines()
+        if "sanity_check" not in line and "parameters: {inputs" not in line
+    )  # fmt: skip
+    with pytest.raises(TaskError, match="task statistics of uni/preparator failed"):
+        prepare(site, raw, into, "fail-statistics", text=unchecked)
+    assert not into.joinpath(".steps.json").exists()
+    assert set(prepare(site, raw, into, text=unchecked).outcomes) == {"prepare", "statistics"}
+
+
 def test_what_a_failed_preparator_wrote_can_be_looked_at(
     site: Site, raw: RawData, tmp_path: Path
 ) -> None:

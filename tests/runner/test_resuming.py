@@ -105,11 +105,11 @@ def prepare(request: pytest.FixtureRequest, tmp_path: Path) -> "Prepare":
 
 
 class Prepare:
-    def __init__(self, folder: Path, tasks: str) -> None:
+    def __init__(self, folder: Path, tasks: str, main: str = "") -> None:
         for name in ("raw", "raw labels", "site"):
             (folder / name).mkdir()
         (folder / "raw/a.txt").write_text("one")
-        archive = tar(folder / "site/image.tar.gz", {"main.py": main_for(tasks)})
+        archive = tar(folder / "site/image.tar.gz", {"main.py": main or main_for(tasks)})
         self.site = Site(folder / "site", archive=archive)
         self.ready = self.site.cube(tasks, "preparator")
         self.raw = RawData(folder / "raw", folder / "raw labels")
@@ -145,6 +145,28 @@ def test_a_reporting_preparator_goes_on_with_what_a_person_made_of_it(prepare: P
     assert (done.data / "deep/slow.txt").read_text() == "took hours"
     assert done.report is not None
     assert done.report.read_text() == "calls: 4"
+    assert done.statistics.read_text() == "cases: 20"
+
+
+def test_without_a_sanity_check_the_statistics_judge_the_data(tmp_path: Path) -> None:
+    lines = TASKS.splitlines(keepends=True)
+    tasks = "".join(lines[:6] + lines[9:])
+    assert "sanity_check" not in tasks
+    judging = 'if Path(given["data_path"], "outline.txt").read_text() != "drawn":'
+    main = MAIN.replace('if task == "statistics":\n', f'if task == "statistics":\n    {judging}\n'
+                        '        sys.exit("the outline is not whole")\n')  # fmt: skip
+    prepare = Prepare(tmp_path, tasks, main)
+    with pytest.raises(ManualWorkError):
+        prepare()
+    outline = prepare.into / "data/outline.txt"
+    outline.write_text("half")
+    with pytest.raises(ManualWorkError, match=r"statistics .* failed.*go") as stop:
+        prepare()
+    assert "the outline is not whole" in stop.value.log_tail
+    assert outline.read_text() == "half"
+    outline.write_text("drawn")
+    done = prepare()
+    assert set(done.outcomes) == {"prepare", "statistics"}
     assert done.statistics.read_text() == "cases: 20"
 
 
