@@ -58,6 +58,11 @@ def workplace(ctx: click.Context) -> Iterator["Workplace"]:
 
     where = home()
     name, profile = where.profile(ctx.find_root().obj)
+    if (where.path / f"moving.{name}.json").exists():
+        from ..reconciler.moving import finish_move
+
+        finish_move(where, name, say)
+        name, profile = where.profile(name)
     place = Workplace(where, name, profile, passphrase=ask_passphrase)
     ctx.call_on_close(place.close)
     yield place

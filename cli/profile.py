@@ -4,7 +4,7 @@ import click
 
 from .desk import home, json_option, yes_option
 from .groups import NearGroup
-from .output import confirm, plain, print_json, print_table, print_text
+from .output import confirm, plain, print_json, print_table, print_text, say
 
 
 @click.group("profile", cls=NearGroup)
@@ -36,7 +36,8 @@ def ls(as_json: bool) -> None:
         return
     rows = [
         (
-            ("* " if config and name == config.active else "  ") + name,
+            "*" if config and name == config.active else "",
+            name,
             profile.me.owner,
             profile.engine,
             profile.registry.url,
@@ -44,7 +45,9 @@ def ls(as_json: bool) -> None:
         for name, profile in profiles.items()
     ]
     print_table(
-        ("profile", "owner", "engine", "registry"), rows, empty="None yet: 'medperf login'."
+        ("active", "profile", "owner", "engine", "registry"),
+        rows,
+        empty="None yet: 'medperf login'.",
     )
 
 
@@ -106,7 +109,7 @@ def activate(name: str) -> None:
     """
     where = home()
     _, profile = where.profile(name)
-    where.save(name, profile)
+    where.save(name, profile, activate=True)
     print_text(f"{name} is the active profile.")
 
 
@@ -124,9 +127,15 @@ def set_(ctx: click.Context, settings: tuple[str, ...]) -> None:
       medperf profile set engine=singularity
       medperf profile set policy.release=automatic policy.hosts='[files.example.org]'
     """
-    from ..reconciler.joining import change
+    from ..reconciler.profile_fields import change
 
     where = home()
     name, profile = where.profile(ctx.find_root().obj)
-    where.save(name, change(profile, settings))
+    changed = change(profile, settings)
+    where.save(name, changed)
     print_text(f"Profile {name!r} is changed.")
+    if changed.storage != profile.storage:
+        say(
+            f"What is stored stays in {where.resolve(profile.storage)}, and is not seen any more "
+            "until the profile says so again; 'medperf storage move' takes it along."
+        )

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .desk import home, json_option, one_of, workplace, yes_option
+from .desk import json_option, one_of, workplace, yes_option
 from .groups import NearGroup
 from .output import confirm, print_json, print_table, print_text, say
 
@@ -109,25 +109,20 @@ def move(ctx: click.Context, folder: Path | None, target: Path | None, yes: bool
     """Move everything that is stored to FOLDER, and let the profile know.
 
     On the same file system it is renamed. Elsewhere it is copied, and what was here is removed
-    only when the copy is whole; interrupted, the old place counts.
+    only when the copy is whole. Interrupted, even killed, it is undone or finished by the next
+    command.
 
     \b
     Example:
       medperf storage move /srv/medperf
     """
-    from ..reconciler.storing import move as move_storage
+    from ..reconciler.moving import check_target, move_storage
 
     folder = one_of(folder, target, "FOLDER", "--target")
 
     with workplace(ctx) as place:
+        check_target(place.storage, folder.absolute())
         say(f"{place.storage} goes to {folder.absolute()}.")
         confirm("Move it?", yes=yes)
-        old = place.storage
         new = move_storage(place, folder)
-        profile = place.profile.model_copy(update={"storage": str(new)})
-    home().save(place.name, profile)
-    if old.exists():
-        import shutil
-
-        shutil.rmtree(old)
     print_text(f"The storage is {new} now.")

@@ -1,11 +1,10 @@
 """Making a profile: enrolment shown for comparison, keys, storage, engine, settings."""
 
+import os
 import uuid
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Literal
-
-from pydantic import ValidationError
+from typing import Literal
 
 from ..registry.init import Holder, check_vacant, init_registry, join_changes
 from ..registry.keys import AGENT, generate_key, load_signer
@@ -14,8 +13,8 @@ from ..registry.public_keys import strip_comment
 from ..registry.view import View
 from ..schemas.errors import EngineError, UsageError
 from ..schemas.names import check_name
-from ..schemas.yaml_subset import parse
 from .enrol import look_up
+from .profile_fields import change
 from .settings import Enrolment, Home, Identity, Me, Profile
 from .workplace import Workplace
 
@@ -27,7 +26,7 @@ def address(registry: str) -> str:
     """A registry's address as settings keep it: a URL, or an absolute path."""
     if "://" in registry or (":" in registry and not Path(registry).exists()):
         return registry
-    return str(Path(registry).expanduser().absolute())
+    return os.path.normpath(Path(registry).expanduser().absolute())
 
 
 def show_enrolment(home: Home, name: str, registry: str) -> tuple[Enrolment, str]:
@@ -80,6 +79,8 @@ def log_in(
     me = known.me if known else Me(owner=owner)
     if me.owner != owner:
         raise UsageError(f"Profile {name!r} acts for {me.owner}: choose another --name.")
+    where = home.resolve(storage or (known.storage if known else name))
+    _check_storage(home, name, enrolment, where)
     said: list[str] = []
     if member is not None:
         check_name(member, "member's name")
@@ -99,11 +100,23 @@ def log_in(
             "notify": known.notify if known else {},
         }
     )
-    home.save(name, change(profile, settings))
+    home.save(name, change(profile, settings), activate=True)
     said.append(f"Profile {name!r} is written to {home.file} and is the active one.")
     if not joined:
         said.append("Next: 'medperf owner join' asks the admins to add your keys.")
     return "\n".join(said)
+
+
+def _check_storage(home: Home, name: str, enrolment: Enrolment, storage: Path) -> None:
+    """Two registries never share a storage: one's history would be judged as the other's."""
+    config = home.read()
+    for other, profile in (config.profiles if config else {}).items():
+        same = home.resolve(profile.storage).resolve() == storage.resolve()
+        if other != name and same and profile.registry.id != enrolment.id:
+            raise UsageError(
+                f"{storage} is the storage of the profile {other!r}, which is another registry's: "
+                "say another --storage."
+            )
 
 
 def _identity(
@@ -160,30 +173,6 @@ def find_engine() -> str:
             continue
         return name
     return "sandbox"
-
-
-def change(profile: Profile, settings: Sequence[str]) -> Profile:
-    """`profile` with each `FIELD=VALUE` set, the value written as in config.yaml."""
-    fields: dict[str, Any] = profile.model_dump(by_alias=True, exclude_none=True, mode="json")
-    for setting in settings:
-        field, equals, text = setting.partition("=")
-        if not equals:
-            raise UsageError(f"{setting!r} is not FIELD=VALUE, as in policy.release=automatic.")
-        value = parse(f"value: {text}\n".encode(), file=setting).value
-        assert isinstance(value, dict)  # noqa: S101 - the line above has one key
-        *path, last = field.split(".")
-        at = fields
-        for part in path:
-            at = at.setdefault(part, {})
-            if not isinstance(at, dict):
-                raise UsageError(f"{field!r} is not a setting of a profile.")
-        at[last] = value["value"]
-    try:
-        return Profile.model_validate(fields)
-    except ValidationError as error:
-        item = error.errors()[0]
-        where = ".".join(str(part) for part in item["loc"])
-        raise UsageError(f"{where}: {item['msg']} (in {', '.join(settings)}).") from error
 
 
 def found_registry(

@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     ValidationError,
@@ -47,6 +48,14 @@ def _span(text: str) -> str:
 
 
 Span = Annotated[str, AfterValidator(_span)]
+
+
+def _gpu(given: object) -> object:
+    """The number of a GPU as text, as engines and NVIDIA's own tools want it; ids stay."""
+    return str(given) if isinstance(given, int) and not isinstance(given, bool) else given
+
+
+Gpu = Annotated[str, BeforeValidator(_gpu)]
 
 
 class Part(BaseModel):
@@ -111,7 +120,7 @@ class SiteLimits(Part):
     """What runs may use: jobs at once, GPUs, memory a task, seconds a task."""
 
     jobs: Annotated[int, Field(ge=1, le=256)] = 1
-    gpus: Many[str] = ()
+    gpus: Many[Gpu] = ()
     memory: Bytes = "8Gi"
     timeout: dict[TaskName, Annotated[int, Field(ge=1)]] = Field(default_factory=dict)
 
@@ -192,8 +201,11 @@ class Home:
         """A path of the settings: relative ones are below the home folder."""
         return (self.path / Path(path).expanduser()).absolute()
 
-    def save(self, name: str, profile: Profile) -> None:
-        """Writes `profile` under `name` and makes it the active one; comments elsewhere stay."""
+    def save(self, name: str, profile: Profile, *, activate: bool = False) -> None:
+        """Writes `profile` under `name`; comments elsewhere stay.
+
+        With `activate`, or where there is no other, it becomes the active one.
+        """
         from io import StringIO
 
         from ruamel.yaml import YAML
@@ -201,7 +213,8 @@ class Home:
         self.read()  # a file that cannot be read is not overwritten
         yaml = YAML()
         document: Any = yaml.load(self.file.read_text()) if self.file.exists() else {}
-        document["active"] = name
+        if activate or "active" not in document:
+            document["active"] = name
         fields = profile.model_dump(by_alias=True, exclude_none=True, mode="json")
         document.setdefault("profiles", {})[name] = fields
         stream = StringIO()

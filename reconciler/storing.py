@@ -1,4 +1,4 @@
-"""What lies in a site's storage, with sizes; moving it elsewhere, and making room.
+"""What lies in a site's storage, with sizes, and making room; `moving` moves it elsewhere.
 
 Everything in a storage is one of three: *made once* (datasets, their secrets, finished runs that
 have not left, the site's records), *made again* by the next pass at the cost of time (images,
@@ -13,14 +13,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from ..schemas import progress
-from ..schemas.errors import DataError, UsageError
+from ..schemas.errors import DataError
+from . import loosening, news, suspending
 from .lock import locked
 from .observe import look
 from .plan import State
 from .workplace import Workplace
 
-Kind = Literal["datasets", "runs", "trials", "images", "assets", "registry", "other"]
+Kind = Literal["datasets", "runs", "trials", "images", "assets", "registry", "notes", "other"]
 FOLDERS: dict[str, Kind] = {
     "datasets": "datasets",
     "runs": "runs",
@@ -31,6 +31,10 @@ FOLDERS: dict[str, Kind] = {
     "registry.git": "registry",
     "index.sqlite": "registry",
 }
+MADE_AGAIN = frozenset({"index.sqlite"})
+NOTES = frozenset(  # each a few bytes: one line for all of them
+    {"lock", "verified", "fetched", news.SEEN, loosening.FILE, suspending.MARKER}
+)
 CLEANABLE: tuple[Kind, ...] = ("trials", "images", "assets", "runs")
 _GONE = (State.PUBLISHED,)
 
@@ -62,15 +66,23 @@ def size_of(path: Path) -> int:
 def list_storage(place: Workplace, *, offline: bool = False) -> list[Item]:
     """Everything in the storage, by kind and name; datasets and runs one by one."""
     found: list[Item] = []
+    notes = 0
     for path in sorted(place.storage.iterdir()) if place.storage.is_dir() else []:
         kind = FOLDERS.get(path.name, "other")
+        if path.name in NOTES:
+            notes += size_of(path)
+            continue
         if kind == "datasets":
             found += _datasets(place)
         elif kind == "runs":
             found += _runs(place, offline=offline)
         else:
-            again = kind in CLEANABLE
-            found.append(Item(kind, path.name, path, size_of(path), again))
+            size, again = size_of(path), kind in CLEANABLE or path.name in MADE_AGAIN
+            if size or not again:
+                found.append(Item(kind, path.name, path, size, again))
+    if notes:
+        about = "what this site has seen and decided"
+        found.append(Item("notes", "notes", place.storage, notes, False, about))
     return found
 
 
@@ -127,47 +139,3 @@ def _force(path: Path) -> None:
     for folder, _, _ in os.walk(path):
         Path(folder).chmod(0o700)
     shutil.rmtree(path)
-
-
-def move(place: Workplace, target: Path) -> Path:
-    """The storage, moved to the new folder `target`; the caller's profile must be told of it.
-
-    On one file system it is renamed; elsewhere it is copied, and what was there is removed only
-    when the copy is whole. Killed in between, the old one is what counts.
-    """
-    source = place.storage
-    target = target.absolute()
-    if target.exists() and (not target.is_dir() or any(target.iterdir())):
-        raise UsageError(f"{target} is not empty: name a new folder.")
-    if target.resolve().is_relative_to(source.resolve()):
-        raise UsageError(f"{target} lies in the storage itself: name a folder elsewhere.")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    place.close()
-    with locked(source):
-        if target.exists():
-            target.rmdir()
-        try:
-            source.rename(target)
-        except OSError:
-            _copy(source, target)
-    return target
-
-
-def _copy(source: Path, target: Path) -> None:
-    """A copy beside the target's place, renamed once it is whole."""
-    beside = target.with_name(f".{target.name}.{os.getpid()}.moving")
-    shutil.rmtree(beside, ignore_errors=True)
-    try:
-        with progress.work("Copying the storage", size_of(source)) as work:
-
-            def copy(one: str, other: str) -> object:
-                done = shutil.copy2(one, other, follow_symlinks=False)
-                work.advance(Path(one).lstat().st_size)
-                return done
-
-            shutil.copytree(source, beside, symlinks=True, copy_function=copy)
-        if size_of(beside) < size_of(source):
-            raise DataError(f"The copy at {target} is not whole: nothing was moved.")
-        beside.rename(target)
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)

@@ -71,7 +71,7 @@ def test_a_second_registry_needs_a_second_profile(types: Types, tmp_path: Path) 
         *INIT[:2], "two.git", *INIT[3:], "--profile-name", "two", "--engine=sandbox", "-y"
     )
     assert other.code == 0
-    assert "* two" in types("profile", "ls").out
+    assert "*       two" in types("profile", "ls").out
     assert types("profile", "activate", "default").code == 0
     assert types("profile", "ls", "--json").json["active"] == "default"
     assert types("--profile", "two", "owner", "ls").code == 0

@@ -8,6 +8,8 @@ from medperf.cli.app import run
 from medperf.reconciler.settings import Home, Profile
 from medperf.schemas.errors import UsageError
 
+from .conftest import Desks
+
 PROFILE = {
     "registry": {
         "url": "https://example.org/r.git",
@@ -28,7 +30,7 @@ def profiles() -> Home:
 
     where = home()
     for name in ("first", "second"):
-        where.save(name, Profile.model_validate({**PROFILE, "storage": name}))
+        where.save(name, Profile.model_validate({**PROFILE, "storage": name}), activate=True)
     return where
 
 
@@ -57,3 +59,51 @@ def test_a_profile_is_forgotten_but_not_the_active_one(
     assert profiles.read() is None
     with pytest.raises(UsageError, match="There is no profile"):
         profiles.forget("second")
+
+
+def test_a_setting_of_another_profile_does_not_make_it_the_active_one(profiles: Home) -> None:
+    assert run(["--profile", "first", "profile", "set", "limits.jobs=2"]) == 0
+    config = profiles.read()
+    assert config is not None
+    assert config.active == "second"
+    assert config.profiles["first"].limits.jobs == 2
+    assert config.profiles["second"].limits.jobs == 1
+    assert run(["profile", "activate", "first"]) == 0
+    config = profiles.read()
+    assert config is not None
+    assert config.active == "first"
+
+
+@pytest.mark.usefixtures("profiles")
+def test_the_active_profile_is_marked_in_a_column_of_its_own(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert run(["profile", "ls"]) == 0
+    lines = [line.split()[:2] for line in capsys.readouterr().out.splitlines()]
+    assert ["*", "second"] in lines
+    assert ["first", "hospital"] in lines
+
+
+@pytest.mark.usefixtures("profiles")
+def test_a_storage_that_is_said_anew_leaves_what_is_stored_and_says_so(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert run(["profile", "set", "storage=elsewhere"]) == 0
+    assert "stays in" in capsys.readouterr().err
+
+
+def test_two_registries_do_not_share_a_storage(desks: Desks) -> None:
+    other = desks.types(
+        "registry", "init", "second.git", "--name=x", "--owner=uni", "--member=carol", "-y",
+        home=desks.world.folder / "carol",
+    )  # fmt: skip
+    assert other.code == 0, other.err
+    words = ("login", "second.git", "--owner=hospital", "--member=bob", "--name=second", "-y")
+    storage = str(desks.world.hospital.storage)
+    refused = desks.hospital(*words, "--storage", storage)
+    assert refused.code == 2
+    assert "is the storage of the profile" in refused.said
+    assert desks.hospital(*words).code == 0
+    assert desks.hospital("profile", "activate", desks.world.hospital.name).code == 0
+    assert desks.hospital("dataset", "ls", "--local").code == 0
+    assert "second" in desks.hospital("profile", "ls").out

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from medperf.reconciler.joining import change as changed
+from medperf.reconciler.profile_fields import change as changed
 from medperf.reconciler.records import Signed
 from medperf.reconciler.results import LocalResult, awaiting, decide
 from medperf.reconciler.rotating import end_key

@@ -32,10 +32,12 @@ PROFILE = Profile(
 )
 
 
-def test_a_saved_profile_is_read_back_and_is_the_active_one(tmp_path: Path) -> None:
+def test_a_saved_profile_is_read_back_and_active_where_that_is_said(tmp_path: Path) -> None:
     home = Home(tmp_path / "home")
     home.save("default", PROFILE)
     home.save("other", PROFILE.model_copy(update={"engine": "docker"}))
+    assert home.profile()[0] == "default", "the first one, until another is activated"
+    home.save("other", PROFILE, activate=True)
     assert home.profile()[0] == "other"
     assert home.profile("default") == ("default", PROFILE)
 

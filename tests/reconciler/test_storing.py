@@ -1,12 +1,11 @@
 """What lies on a machine: listed, moved, and only what can be made again removed."""
 
-import json
 from pathlib import Path
 
 import pytest
 
 from medperf.reconciler.storing import Item, cleanup, list_storage, remove
-from medperf.schemas.errors import DataError, UsageError
+from medperf.schemas.errors import DataError
 
 from .world import World
 
@@ -56,43 +55,6 @@ def test_nothing_else_can_be_removed(world: World) -> None:
         remove(world.hospital, [outside])
 
 
-def test_the_storage_moves_and_everything_goes_on_there(world: World, tmp_path: Path) -> None:
-    world.reconcile()
-    old = world.hospital.storage
-    world.close()
-    target = tmp_path / "ein anderer Ort"
-    done = world.medperf("storage", "move", str(target), "-y")
-    assert done.returncode == 0, done.stderr
-    assert not old.exists()
-    assert (target / "registry.git").is_dir()
-    listed = world.medperf("storage", "ls", "--json")
-    assert {one["kind"] for one in json.loads(listed.stdout)} >= {"datasets", "runs", "images"}
-    assert "awaiting-release" in world.medperf("status").stdout
-    again = world.medperf("storage", "move", str(tmp_path), "-y")
-    assert again.returncode == 2
-    assert "is not empty" in again.stderr
-    inside = world.medperf("storage", "move", str(target / "in it"), "-y")
-    assert "lies in the storage itself" in inside.stderr
-
-
-def test_a_move_to_another_file_system_is_a_copy_that_is_whole(
-    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from medperf.reconciler import storing
-
-    def never(self: Path, target: Path) -> Path:
-        if str(self).endswith(".moving"):
-            return real(self, target)
-        raise OSError(18, "Invalid cross-device link")
-
-    real = Path.rename
-    monkeypatch.setattr(Path, "rename", never)
-    old = world.hospital.storage
-    storing.move(world.hospital, tmp_path / "there")
-    assert old.exists(), "removed only once the profile knows the new place"
-    assert storing.size_of(tmp_path / "there") >= storing.size_of(old)
-
-
 def test_tables_of_storage_say_what_and_how_large(world: World) -> None:
     done = world.medperf("storage", "ls")
     assert done.returncode == 0, done.stderr
@@ -104,9 +66,11 @@ def test_tables_of_storage_say_what_and_how_large(world: World) -> None:
     )
 
 
-def test_moving_into_a_file_is_refused(world: World, tmp_path: Path) -> None:
-    from medperf.reconciler.storing import move
-
-    (tmp_path / "file").touch()
-    with pytest.raises(UsageError, match="is not empty"):
-        move(world.hospital, tmp_path / "file")
+def test_a_sites_own_notes_are_one_line_and_the_index_is_made_again(world: World) -> None:
+    world.reconcile()
+    assert world.medperf("status").returncode == 0
+    found = {item.name: item for item in list_storage(world.hospital)}
+    assert [item.name for item in found.values() if item.kind == "notes"] == ["notes"]
+    assert not [item for item in found.values() if item.kind == "other"]
+    assert found["index.sqlite"].again
+    assert not found["registry.git"].again

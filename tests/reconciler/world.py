@@ -267,7 +267,7 @@ class People:
 
     def set(self, name: str, *settings: str) -> Workplace:
         """Somebody's workplace with settings changed, as `medperf profile set` would."""
-        from medperf.reconciler.joining import change
+        from medperf.reconciler.profile_fields import change
 
         home = Home(self.folder / name)
         profile, known = home.profile()
