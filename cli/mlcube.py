@@ -126,7 +126,7 @@ def submit(
           --host upload --host-url https://files.example.org/cubes
     """
     from ..reconciler.submissions import CubeRequest, cube_files, cube_of
-    from ..runner.cubes import read_cube
+    from ..runner.cubes import lacking, read_cube
 
     request = CubeRequest(
         name=name,
@@ -145,8 +145,8 @@ def submit(
     )
     with workplace(ctx) as place:
         cube = cube_of(place, request)
-        if cube.spec.role == "preparator" and not read_cube(cube).has_sanity_check:
-            say("It has no task sanity_check: only its statistics will judge prepared data.")
+        for sentence in lacking(read_cube(cube), cube.spec.role):
+            say(sentence)
         files = cube_files(cube)
         ask_to_send(f"The cube {place.owner}/{name}", files, place.url, yes=yes)
         proposal = place.propose(f"cube-{name}", files, f"Add the cube {place.owner}/{name}")

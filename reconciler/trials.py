@@ -18,7 +18,7 @@ from pathlib import Path
 from .. import __version__
 from ..runner import flows
 from ..runner.content import tree_content
-from ..runner.cubes import Execution, ReadyCube
+from ..runner.cubes import Execution, ReadyCube, lacking
 from ..runner.flows import RawData
 from ..schemas.digests import canonical_json, file_digest
 from ..schemas.errors import TaskError, WithheldError
@@ -128,6 +128,9 @@ def run_trial(
         place.ready(part.cube, part.digest, mirrors=setup.mirrors, say=say, stop=stop)
         for part in parts
     ]
+    for one in ready:
+        for sentence in lacking(one.files, one.cube.spec.role):
+            say(f"{one.name}: {sentence}")
     label = "trial-" + key[:16]
     prepared = _prepared(place, setup, data, ready[0], label, say, stop)
     folder = root / key[:16]

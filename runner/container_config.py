@@ -17,6 +17,7 @@ In the sandbox there is no image with a default command, and `command` names pro
 that is not there: the manifest's own command is called with the task's name (see `cubes`).
 """
 
+from collections.abc import Mapping
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -36,6 +37,31 @@ from .task_spec import (
 FILE = "container_config.yaml"
 TYPES = ("DockerImage", "DockerArchive", "SingularityFile")
 _RUN_ARGS = frozenset({"command", "entrypoint", "environment", "gpus", "shm_size"})
+_NEVER: Mapping[tuple[str, ...], str] = {
+    ("network", "network_mode", "ports", "hostname", "dns", "extra_hosts"): (
+        "a task has no network"
+    ),
+    (
+        "user",
+        "group_add",
+        "userns_mode",
+    ): "a task runs as an unprivileged user of the site's choice",
+    ("ipc", "ipc_mode", "pid", "pid_mode"): (
+        "a task shares nothing with its host; ask for shared memory by shm_size"
+    ),
+    ("volumes", "mounts", "tmpfs", "devices"): (
+        "a task sees only its input_volumes and output_volumes; ask for GPUs by gpus"
+    ),
+    ("privileged", "cap_add", "security_opt", "runtime"): "a task gets no rights",
+    ("read_only", "working_dir", "workdir"): (
+        "the root is read-only unless the cube's manifest says scratchRoot, and the working folder "
+        "is the image's"
+    ),
+    ("mem_limit", "memory", "cpus", "ulimits"): (
+        "memory and time belong into the manifest's resources (mlcube submit --memory, --timeout)"
+    ),
+}
+"""What people write for Docker and may not here, with the reason."""
 _PROGRAMS = frozenset({"bin", "lib", "lib32", "lib64", "libx32", "sbin", "usr"})
 _SYSTEM = _PROGRAMS | {"boot", "cube", "dev", "etc", "proc", "run", "sys", "tmp", "var"}
 _KERNEL = frozenset({"dev", "proc", "sys"})
@@ -70,9 +96,11 @@ def _mapping(value: Any, place: str) -> dict[str, Any]:
 
 def _known(values: dict[str, Any], allowed: frozenset[str], place: str) -> None:
     if extra := sorted(values.keys() - allowed):
+        why = next((why for keys, why in _NEVER.items() if extra[0] in keys), None)
         raise CubeError(
-            f"{place}: {extra[0]!r} is not known: use {', '.join(sorted(allowed))}. Everything "
-            "else of how a task runs is the site's decision."
+            f"{place}: {extra[0]!r} is not {'allowed: ' + why if why else 'known'}. "
+            f"Use {', '.join(sorted(allowed))}: everything else of how a task runs is the site's "
+            "decision, as with MedPerf."
         )
 
 

@@ -91,23 +91,33 @@ def read_cube(cube: Cube) -> CubeFiles:
 
 
 def check_role(files: CubeFiles, role: str) -> None:
-    """CubeError if the tasks of this role are not all there, or take what the cube has not got."""
+    """CubeError if the tasks of this role are not all there, or take what the cube has not got.
+
+    Parameters and the whole of the additional files may be lacking, as with MedPerf: see `lacking`.
+    """
     check_tasks(files.tasks, role, file=files.file)
-    if files.format == "container-config":
-        return  # as with MedPerf, what the cube has not got is empty
     for name in CONTRACTS[role].keys() & files.tasks.keys():
         place = f"{files.file}: tasks.{name}"
         for slot in files.tasks[name].inputs:
-            if slot.key == PARAMETERS_KEY and files.parameters is None:
-                raise CubeError(
-                    f"{place} takes {PARAMETERS_KEY}, but the cube has no {PARAMETERS_NAME}. "
-                    "Submit one with it."
-                )
-            if slot.below_additional is not None and not files.additional:
+            if slot.below_additional and not files.additional:
                 raise CubeError(
                     f"{place} takes {slot.key} from the additional files, but the cube has none. "
                     "Submit them with it."
                 )
+
+
+def lacking(files: CubeFiles, role: str) -> list[str]:
+    """Sentences about what a cube's author may have forgotten, though it runs without."""
+    found = []
+    tasks = [task for name, task in files.tasks.items() if name in CONTRACTS[role]]
+    takes = [slot for task in tasks for slot in task.inputs]
+    if files.parameters is None and any(slot.key == PARAMETERS_KEY for slot in takes):
+        found.append(f"The cube takes {PARAMETERS_KEY} but has no {PARAMETERS_NAME}: it gets {{}}.")
+    if not files.additional and any(slot.below_additional == "" for slot in takes):
+        found.append("The cube takes additional files but has none: it gets an empty folder.")
+    if role == "preparator" and not files.has_sanity_check:
+        found.append("It has no task sanity_check: only its statistics will judge prepared data.")
+    return found
 
 
 @dataclass(frozen=True)
@@ -248,9 +258,7 @@ def _once(
 
 
 def _blanks(ready: ReadyCube, work: Path) -> dict[str, Path]:
-    """What a container-config may name though the cube has none: it is empty, as with MedPerf."""
-    if ready.files.format != "container-config":
-        return {}
+    """What a task may take though the cube has none: it is empty, as with MedPerf."""
     found: dict[str, Path] = {}
     if ready.parameters is None:
         found[PARAMETERS_KEY] = work / "blank" / PARAMETERS_NAME
@@ -308,7 +316,14 @@ def _call(
     staged: dict[str, Path] = {}
     for slot in spec.inputs:
         source = _source(ready, slot, inputs)
-        if source is None:
+        if source is None and not slot.names_nothing:
+            continue
+        if source is None:  # a path at which there is nothing, as with MLCube
+            home = f"/mlcube_io{len(mounts)}"
+            nothing = staging.with_name("nothing")
+            nothing.mkdir(mode=0o755, exist_ok=True)
+            mounts.append(Mount(nothing, home))
+            options.append(f"--{slot.key}={home}/{slot.path}")
             continue
         mount, path = _input_mount(slot, source, len(mounts))
         mounts.append(mount)
@@ -334,11 +349,11 @@ def _source(ready: ReadyCube, slot: Slot, inputs: Mapping[str, Path]) -> Path | 
         return inputs[slot.key]
     place = f"{ready.name}: {ready.files.file}: {slot.key}"
     if slot.key == PARAMETERS_KEY:
-        if ready.parameters is None:
-            raise CubeError(f"{place}: the cube has no {PARAMETERS_NAME}.")
         return ready.parameters
     below = slot.below_additional
     if below is not None:
+        if not below and ADDITIONAL_KEY in inputs:
+            return inputs[ADDITIONAL_KEY]
         if ready.additional is None:
             raise CubeError(f"{place}: the cube has no additional files.")
         source = ready.additional / below

@@ -50,9 +50,14 @@ FILE = "mlcube.yaml"
 def read(text: str, *, file: str = FILE) -> dict[str, TaskSpec]:
     """The tasks of an `mlcube.yaml`; a known task tells the kind of outputs without a type."""
     document = _mapping(cube_yaml.parse(text, file=file), file)
+    if "steps" in document and "tasks" not in document:
+        raise CubeError(
+            f"{file}: this is an Airflow workflow, which needs services and a network of its own: "
+            "it cannot run here. Submit a container that has the tasks."
+        )
     docker = _mapping(document.get("docker") or {}, f"{file}: docker")
     singularity = _mapping(document.get("singularity") or {}, f"{file}: singularity")
-    environment = read_environment(docker.get("env_args"), f"{file}: docker.env_args")
+    environment = read_environment(_plain(docker.get("env_args")), f"{file}: docker.env_args")
     shm = _shm(docker, singularity, file)
     platform = _mapping(document.get("platform") or {}, f"{file}: platform")
     gpus = read_gpus(platform.get("accelerator_count"), f"{file}: platform.accelerator_count")
@@ -99,6 +104,13 @@ def _mapping(value: Any, place: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise CubeError(f"{place}: a mapping was expected here. Write `key: value` lines.")
     return value
+
+
+def _plain(variables: Any) -> Any:
+    """Without those that MLCube fills in from its user's own (`${oc.env:HOME}`): not given here."""
+    if not isinstance(variables, dict):
+        return variables
+    return {name: text for name, text in variables.items() if "${" not in str(text)}
 
 
 def _speaks_for(task: str, words: tuple[str, ...]) -> bool:

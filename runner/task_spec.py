@@ -45,6 +45,12 @@ class Slot:
             return self.path.removeprefix(ADDITIONAL_FOLDER + "/")
         return None
 
+    @property
+    def names_nothing(self) -> bool:
+        """Whether an MLCube's input says that it is not given: `default: "null"`."""
+        nothing = self.path.lower() in ("null", "none")
+        return nothing and self.target is None and self.kind != "directory"
+
 
 @dataclass(frozen=True)
 class TaskSpec:
@@ -158,7 +164,7 @@ def _check_task(spec: TaskSpec, contract: Contract, place: str) -> None:
             raise CubeError(f"{place}: the output {key!r} is missing. Add it.")
     for slot in spec.inputs:
         known = slot.key in contract.inputs | contract.optional_inputs | {PARAMETERS_KEY}
-        if not known and slot.below_additional is None:
+        if not known and slot.below_additional is None and not slot.names_nothing:
             raise CubeError(
                 f"{place}: nothing can be given for the input {slot.key!r}. Take one of "
                 f"{', '.join(sorted(contract.inputs | contract.optional_inputs))}, "

@@ -13,6 +13,7 @@ from medperf.runner.cubes import (
     Execution,
     ReadyCube,
     check_role,
+    lacking,
     read_cube,
     run_task,
 )
@@ -324,8 +325,6 @@ def test_missing_additional_files_are_named(tmp_path: Path, parts: Path) -> None
         call(tmp_path, ready(parts), "infer", Recorder())
     with pytest.raises(CubeError, match="no additional files"):
         call(tmp_path, replace(ready(parts), additional=None), "infer", Recorder())
-    with pytest.raises(CubeError, match=r"no parameters\.yaml"):
-        call(tmp_path, replace(ready(parts), parameters=None), "infer", Recorder())
 
 
 def test_a_cube_without_its_file_is_refused() -> None:
@@ -338,10 +337,59 @@ def test_roles_ask_for_their_tasks_parameters_and_files() -> None:
     check_role(read_cube(cube()), "model")
     with pytest.raises(CubeError, match="a preparator needs the task 'prepare'"):
         check_role(read_cube(cube()), "preparator")
-    with pytest.raises(CubeError, match=r"tasks\.infer takes parameters_file"):
-        check_role(read_cube(cube(files={"mlcube.yaml": MLCUBE})), "model")
-    with pytest.raises(CubeError, match=r"tasks\.infer takes more from the additional files"):
+    check_role(read_cube(cube(files={"mlcube.yaml": MLCUBE})), "model")
+    with pytest.raises(CubeError, match=r"tasks\.infer takes weights from the additional files"):
         check_role(read_cube(cube(additional_files=None)), "model")
+
+
+def test_what_a_cube_may_have_forgotten_is_told() -> None:
+    assert lacking(read_cube(cube()), "model") == []
+    bare = read_cube(cube(files={"mlcube.yaml": MLCUBE}, additional_files=None))
+    parameters, additional = lacking(bare, "model")
+    assert "takes parameters_file but has no parameters.yaml" in parameters
+    assert "takes additional files but has none" in additional
+    assert lacking(bare, "evaluator") == []
+
+
+FETS = """\
+tasks:
+  infer:
+    parameters:
+      inputs: {data_path: data/, parameters_file: {type: file, default: "null"}, more:
+               additional_files/, checkpoint_path: {type: file, default: "null"}}
+      outputs: {output_path: output/}
+"""
+
+
+def test_what_a_cube_has_not_got_is_empty_and_what_it_says_is_not_given_is_not_there(
+    tmp_path: Path, parts: Path
+) -> None:
+    it = ready(parts, cube(FETS, files={"mlcube.yaml": FETS}, additional_files=None))
+    it = replace(it, parameters=None, additional=None)
+    check_role(it.files, "model")
+    given: dict[str, list[str] | str] = {}
+
+    def look(mounts: dict[str, Mount]) -> None:
+        for target, mount in mounts.items():
+            folder = mount.source.is_dir()
+            given[target] = (
+                [path.name for path in mount.source.iterdir()]
+                if folder
+                else mount.source.read_text()
+            )
+
+    engine = Recorder(write=look)
+    call(tmp_path, it, "infer", engine)
+    assert engine.tasks[0].arguments == (
+        "infer",
+        "--data_path=/mlcube_io0",
+        "--parameters_file=/mlcube_io1/parameters_file.yaml",
+        "--more=/mlcube_io2",
+        "--checkpoint_path=/mlcube_io3/null",
+        "--output_path=/mlcube_io4",
+    )
+    assert given["/mlcube_io1/parameters_file.yaml"] == "{}\n"
+    assert given["/mlcube_io2"] == given["/mlcube_io3"] == []
 
 
 GPUS = Limits(memory=8 << 30, gpus=("0", "1"))

@@ -147,7 +147,7 @@ def test_a_mirror_stands_in_for_a_lost_address(
 
 def test_faults_of_the_files_are_found_before_anything_is_fetched(workshop: Workshop) -> None:
     wrong = cube(B_ARCHIVE, files={"mlcube.yaml": TEXT})
-    with pytest.raises(CubeError, match="parameters_file"):
+    with pytest.raises(CubeError, match="takes weights from the additional files"):
         workshop.ready(wrong, DIGEST)
     with pytest.raises(CubeError, match="no image for sandbox"):
         workshop.ready(cube(D_IMAGE, additional_files=SOME), DIGEST)
