@@ -7,8 +7,8 @@ import click
 
 from .desk import jobs_option, json_option, workplace
 from .output import print_json, say
-from .reconcile import stopped_by_signals
 from .runs import print_summary
+from .stopping import stopped_by_signals
 
 
 @click.command("run")

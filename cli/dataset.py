@@ -1,5 +1,6 @@
 """`medperf dataset`: prepare data, submit its metadata, ask to take part."""
 
+import threading
 from pathlib import Path
 
 import click
@@ -11,6 +12,7 @@ from .inviting import propose_association
 from .object_settings import dataset_settings
 from .objects import show
 from .output import print_json, print_table, print_text, say
+from .stopping import stopped_by_signals
 
 
 @click.group("dataset", cls=NearGroup)
@@ -78,7 +80,7 @@ def create(
     """
     from ..reconciler.preparing import RawParts, create_dataset
     from ..runner.flows import ManualWorkError
-    from ..schemas.errors import TaskError
+    from ..schemas.errors import MedperfError, TaskError
     from .trial import NO_SANITY_CHECK
 
     parts = RawParts(
@@ -91,11 +93,14 @@ def create(
         prepared,
         metadata_path.absolute() if metadata_path else None,
     )
-    with workplace(ctx) as place:
+    stop = threading.Event()
+    with stopped_by_signals(stop), workplace(ctx) as place:
         try:
-            dataset = create_dataset(place, place.view(), parts, say=say)
-        except (TaskError, ManualWorkError) as error:
-            if error.log_tail:
+            dataset = create_dataset(place, place.view(), parts, say=say, stop=stop)
+        except MedperfError as error:
+            if stop.is_set():
+                raise KeyboardInterrupt from error
+            if isinstance(error, TaskError | ManualWorkError) and error.log_tail:
                 say("The end of its log, which stays here:\n" + error.log_tail)
             raise
         print_text(

@@ -1,16 +1,13 @@
 """`medperf reconcile`: one pass, or one after another."""
 
-import signal
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
 
 import click
 
 from .desk import jobs_option, json_option, workplace
 from .output import print_json, say
 from .runs import print_summary
+from .stopping import stopped_by_signals
 
 
 @click.command("reconcile")
@@ -74,21 +71,3 @@ def command(
 
 def _means(uid: str | None, ref: str) -> bool:
     return uid is None or uid in (ref, ref.rpartition("/")[2])
-
-
-@contextmanager
-def stopped_by_signals(stop: threading.Event) -> Iterator[None]:
-    """Lets SIGINT and SIGTERM end the work in order: tasks are killed, nothing is lost."""
-
-    def handle(number: int, frame: Any) -> None:  # noqa: ARG001
-        if stop.is_set():  # a second time: at once
-            raise KeyboardInterrupt
-        stop.set()
-        click.echo("Stopping: what runs is being ended.", err=True)
-
-    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -35,6 +35,7 @@ from ..schemas.progress import clock
 from . import container_config, mlcube_format
 from .engines.nested import made_below, make
 from .engines.protocol import Engine, Limits, LocalImage, Mount, Outcome, Task
+from .engines.rescue import rescue
 from .task_limits import task_limits
 from .task_spec import (
     ADDITIONAL_KEY,
@@ -199,6 +200,43 @@ def run_task(
         if whole:
             shutil.rmtree(work)
     return outcome
+
+
+def rescue_outputs(
+    ready: ReadyCube,
+    name: str,
+    outputs: Mapping[str, Path],
+    execution: Execution,
+    *,
+    work: Path,
+) -> None:
+    """Put at `outputs` what this task had written in `work` when it was killed, if anything."""
+    spec = ready.task(name)
+    found = rescue(work / "engine", execution.limits)
+    for slot, path in zip(spec.outputs, found, strict=False):
+        if slot.key not in outputs:
+            continue
+        if slot.kind != "file":
+            for place in _files_below(spec, slot):
+                if path.joinpath(place).is_file() and not path.joinpath(place).stat().st_size:
+                    path.joinpath(place).unlink()  # where another file was mounted, see `nested`
+            written = None if _is_empty(path) else path
+        elif slot.target is None:
+            written = path / PurePosixPath(slot.path).name
+        else:
+            written = path if path.stat().st_mtime_ns else None
+        if written is not None:
+            _move(written, outputs[slot.key])
+
+
+def _files_below(spec: TaskSpec, slot: Slot) -> list[PurePosixPath]:
+    """Where a task's other files are mounted below this one of its folders."""
+    return [
+        PurePosixPath(other.target).relative_to(slot.target)
+        for other in (*spec.inputs, *spec.outputs)
+        if slot.target and other.target and other.kind == "file"
+        if PurePosixPath(other.target).is_relative_to(slot.target)
+    ]
 
 
 def _called_wrongly(spec: TaskSpec, ready: ReadyCube, outcome: Outcome) -> bool:

@@ -13,7 +13,8 @@ status 75 has written something for a person to go on with. It lies in `manual/`
 
 A `prepare` with the output `report_file` is resumable in MedPerf's own way: what it wrote stays in
 `data/`, `labels/`, `metadata/` and `report.yaml` though it failed or its sanity check did, a person
-works on it there, and the next call finds it in its outputs again.
+works on it there, and the next call finds it in its outputs again. So it does with what it had
+written when it was stopped, or was killed with this process.
 
 *Infer* shows the model the prepared data and its own parameters, nothing else: no labels, no name
 of the dataset, no path that says where it is. *Evaluate* shows the evaluator the predictions and
@@ -32,7 +33,7 @@ from . import cube_yaml
 from .adopting import take_prepared
 from .archives import ArchiveLimits, unpack
 from .content import Content, content_hash, read_small
-from .cubes import Execution, ReadyCube, run_task
+from .cubes import Execution, ReadyCube, rescue_outputs, run_task
 from .engines.protocol import Outcome
 from .task_spec import SANITY_CHECK
 
@@ -150,14 +151,18 @@ def prepare(
         given["metadata_path"] = metadata
     steps = _Steps(into, ready, {key: str(path.absolute()) for key, path in given.items()})
     resumes = not prepared and _resumes(ready)
+    again = resumes and steps.begun
     outcomes: dict[str, Outcome] = {}
     if not steps.done("prepare"):
-        if not (resumes and steps.begun):
+        if not again:
             _clear(into)
         if prepared:
             take_prepared(ready, data, labels, metadata, into)
         else:
             steps.begin()
+            if again:
+                work = into / "work" / "prepare"
+                rescue_outputs(ready, "prepare", _prepare_outputs(into), execution, work=work)
             outcomes["prepare"] = _prepare(ready, given, into, execution, resumes=resumes)
         _check_prepared(ready, into)
         steps.mark("prepare")
@@ -229,12 +234,7 @@ def _prepare(
     resumes: bool,
 ) -> Outcome:
     """The task prepare; where it stops for manual work, what it wrote is kept for the next call."""
-    outputs = {
-        "output_path": into / "data",
-        "output_labels_path": into / "labels",
-        "metadata_path": into / "metadata",
-        "report_file": into / REPORT,
-    }
+    outputs = _prepare_outputs(into)
     inputs = dict(given)
     if resumes:
         outcome = _run(ready, "prepare", inputs, outputs, execution, into, goes_on=True)
@@ -261,6 +261,16 @@ def _prepare(
         + (f"; {report} says what is to be done" if report else "")
         + ". Then give the same command again: it goes on from there."
     )
+
+
+def _prepare_outputs(into: Path) -> dict[str, Path]:
+    """Where what `prepare` writes lies in a dataset's folder, by key."""
+    return {
+        "output_path": into / "data",
+        "output_labels_path": into / "labels",
+        "metadata_path": into / "metadata",
+        "report_file": into / REPORT,
+    }
 
 
 def infer(

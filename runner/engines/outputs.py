@@ -55,7 +55,7 @@ class Staging:
 
     def deliver(self) -> None:
         """Move what the task wrote to its place; raises Refused if it is not plain, or too much."""
-        _open_up(self.folder / "out")
+        make_callers(self.folder / "out")
         bounds = {
             "most_bytes": self.limits.output_bytes,
             "most_files": self.limits.output_files,
@@ -202,7 +202,7 @@ def _move(source: Path, target: Path) -> None:
         temporary.replace(target)
 
 
-def _open_up(root: Path) -> None:
+def make_callers(root: Path) -> None:
     """Make all of it the caller's, folders 0700 and files 0600; links are left for the refusal."""
     caller = os.geteuid(), os.getegid()
     waiting = [root]

@@ -1,5 +1,9 @@
 """Preparators that need several calls and a person in between, in the way that MedPerf's do."""
 
+import subprocess
+import sys
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -107,7 +111,7 @@ def prepare(request: pytest.FixtureRequest, tmp_path: Path) -> "Prepare":
 class Prepare:
     def __init__(self, folder: Path, tasks: str, main: str = "") -> None:
         for name in ("raw", "raw labels", "site"):
-            (folder / name).mkdir()
+            (folder / name).mkdir(exist_ok=True)
         (folder / "raw/a.txt").write_text("one")
         archive = tar(folder / "site/image.tar.gz", {"main.py": main or main_for(tasks)})
         self.site = Site(folder / "site", archive=archive)
@@ -115,13 +119,13 @@ class Prepare:
         self.raw = RawData(folder / "raw", folder / "raw labels")
         self.into = folder / "dataset"
 
-    def __call__(self, **more: Path) -> flows.Prepared:
+    def __call__(self, stop: threading.Event | None = None, **more: Path) -> flows.Prepared:
         return flows.prepare(
             self.ready,
             data=more.get("data", self.raw.data),
             labels=self.raw.labels,
             into=self.into,
-            execution=self.site.how(),
+            execution=self.site.how(stop=stop),
         )
 
 
@@ -191,3 +195,86 @@ def test_a_link_in_kept_outputs_refuses_them(prepare: Prepare) -> None:
     outline.symlink_to("/etc/passwd")
     with pytest.raises(TaskError):
         prepare()
+
+
+SLOW = """\
+import sys, time
+from pathlib import Path
+
+task = sys.argv[1]
+given = dict(word.removeprefix("--").split("=", 1) for word in sys.argv[2:])
+if task == "prepare":
+    data, labels = Path(given["output_path"]), Path(given["output_labels_path"])
+    Path(given["report_file"]).write_text("half")
+    begun = [file.name for file in data.rglob("*.txt")]
+    (data / "a folder").mkdir(exist_ok=True)
+    (data / "a folder" / f"{len(begun)}.txt").write_text("took hours")
+    (labels / "labels.csv").write_text("a,1")
+    Path(given["metadata_path"], "scanner.txt").write_text("x")
+    print("begun with", begun, flush=True)
+    if len(begun) < 2:
+        time.sleep(60)
+if task == "statistics":
+    Path(given["output_path"]).write_text("cases: 20")
+"""
+
+
+def slow(folder: Path) -> "Prepare":
+    """A preparation that takes longer than anybody waits, unless two calls went before it."""
+    prepare = Prepare(folder, TASKS)
+    archive = folder / "site/slow.tar.gz"
+    if not archive.exists():  # packed again it would be another cube
+        tar(archive, {"main.py": SLOW})
+    prepare.site = Site(folder / "site", archive=archive)
+    prepare.ready = prepare.site.cube(TASKS, "preparator")
+    return prepare
+
+
+def until_begun(folder: Path) -> None:
+    log = folder / "site/logs/prepare.log"
+    for _ in range(400):
+        if log.is_file() and "begun" in log.read_text():
+            return
+        time.sleep(0.05)
+    raise AssertionError("it has not begun")
+
+
+def test_what_was_made_before_a_stop_or_a_kill_is_there_again(tmp_path: Path) -> None:
+    """Stopped in order, then killed with SIGKILL: each call finds what all calls before it made."""
+    prepare = slow(tmp_path)
+    stop = threading.Event()
+
+    def stop_it() -> None:
+        until_begun(tmp_path)
+        stop.set()
+
+    watcher = threading.Thread(target=stop_it)
+    watcher.start()
+    with pytest.raises(TaskError) as caught:
+        prepare(stop=stop)
+    watcher.join()
+    assert caught.value.reason == "interrupted"
+    assert (prepare.into / "data/a folder/0.txt").read_text() == "took hours"
+
+    (tmp_path / "site/logs/prepare.log").unlink()
+    code = f"""
+from pathlib import Path
+from tests.runner.test_resuming import again
+again(Path({str(tmp_path)!r}))
+"""
+    with subprocess.Popen([sys.executable, "-c", code], cwd=Path(__file__).parents[2]) as child:
+        until_begun(tmp_path)
+        child.kill()
+    assert not (prepare.into / "data/a folder/1.txt").exists(), "nobody has taken it yet"
+    prepare.site.engine.clean("run-1")
+    done = prepare()
+    log = (tmp_path / "site/logs/prepare.log").read_text()
+    assert "0.txt" in log
+    assert "1.txt" in log
+    assert sorted(path.name for path in done.data.rglob("*.txt")) == ["0.txt", "1.txt", "2.txt"]
+    assert (done.folder / "metadata/scanner.txt").is_file()
+
+
+def again(folder: Path) -> None:
+    """In a process of its own: the next call of the same preparation."""
+    slow(folder)()
