@@ -84,12 +84,16 @@ def without_names(path: Path) -> Iterator[bytes]:
     yield b"\0" * (2 * _BLOCK)
 
 
-def _unpacked_size(path: Path) -> int | None:
-    """The size of an archive that is not packed; what a packed one unpacks to nobody knows."""
+def is_packed(path: Path) -> bool:
+    """Whether an archive is compressed, and no plain tar."""
     with path.open("rb") as file:
         file.seek(257)
-        plain = file.read(5) == b"ustar"
-    return path.stat().st_size if plain else None
+        return file.read(5) != b"ustar"
+
+
+def _unpacked_size(path: Path) -> int | None:
+    """The size of an archive that is not packed; what a packed one unpacks to nobody knows."""
+    return None if is_packed(path) else path.stat().st_size
 
 
 def _nameless(name: str, data: bytes) -> bytes:

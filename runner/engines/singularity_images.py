@@ -65,15 +65,24 @@ class Maker:
         if path is None:
             image = docker_archive.look(archive)
             _check_platform(source, image.platform)
-            path = self._build(
-                source,
-                name,
-                f"docker-archive:{archive}",
-                "converting the image",
-                say,
-                workdir=image.workdir,
-            )
+            doing, unpacked = "converting the image", None
+            try:
+                if docker_archive.is_packed(archive):  # Apptainer 1.4 fails: "gzip: invalid header"
+                    archive = unpacked = self._unpacked(archive, hexes)
+                origin = f"docker-archive:{archive}"
+                path = self._build(source, name, origin, doing, say, workdir=image.workdir)
+            finally:
+                if unpacked is not None:
+                    unpacked.unlink(missing_ok=True)
         return LocalImage("singularity", path, source.digest, source.command)
+
+    def _unpacked(self, archive: Path, hexes: str) -> Path:
+        """A packed archive as a plain tar in the store; the caller removes it."""
+        self.store.mkdir(mode=0o700, parents=True, exist_ok=True)
+        target = self.store / f".{hexes}.{os.getpid()}.tar"
+        with target.open("wb") as file:
+            file.writelines(docker_archive.without_names(archive))
+        return target
 
     def _kept(self, source: ImageSource, name: str) -> Path | None:
         """What was made of this source before, if it is still the same."""
