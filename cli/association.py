@@ -65,7 +65,7 @@ def ls(ctx: click.Context, states: str | None, benchmark: str | None, as_json: b
     from ..reconciler.associations import list_associations
 
     with workplace(ctx) as place:
-        found = list_associations(place, place.view(), benchmark=benchmark)
+        found = list_associations(place, place.view(), benchmark=benchmark, say=say)
     found = [one for one in found if states in (None, one.state)]
     if as_json:
         print_json(found)

@@ -37,7 +37,7 @@ def ls(ctx: click.Context, rejected: bool, as_json: bool) -> None:
     from ..registry.proposals import list_open, list_rejected
 
     with workplace(ctx) as place:
-        found = list_open(place.repository, place.url)  # looks: closed ones come with it
+        found = list_open(place.repository, place.url, say=say)  # looks: closed ones come with it
         closed = list_rejected(place.repository, place.url) if rejected else []
     if rejected:
         if as_json:

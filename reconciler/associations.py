@@ -1,10 +1,12 @@
 """Associations as people see them: on main, in open proposals, and rejected."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from ..registry import proposals
 from ..registry.paths import classify
 from ..registry.view import View
+from ..schemas.errors import RegistryError
 from .workplace import Workplace
 
 
@@ -21,11 +23,15 @@ class Listed:
 
 
 def list_associations(
-    place: Workplace, view: View, *, benchmark: str | None = None
+    place: Workplace, view: View, *, benchmark: str | None = None, say: Callable[[str], None]
 ) -> list[Listed]:
-    """All associations by path; those in open proposals are pending, closed ones rejected."""
+    """All associations by path; those in open proposals are pending, closed ones rejected.
+
+    A proposal that cannot be looked at is told by `say`, and hides no other.
+    """
     found: dict[str, Listed] = {}
-    open_ones = proposals.list_open(place.repository, place.url)  # looks: closed ones come with it
+    # looks, too: closed ones come with it
+    open_ones = proposals.list_open(place.repository, place.url, say=say)
     for rejected in proposals.list_rejected(place.repository, place.url):
         for path in rejected.paths:
             _add(found, path, "rejected", rejected.reason)
@@ -35,7 +41,12 @@ def list_associations(
             state.benchmark, state.component, state.part, state.state, why, state.path
         )
     for proposal in open_ones:
-        for change in proposals.view(place.repository, proposal).changes:
+        try:
+            changes = proposals.view(place.repository, proposal).changes
+        except RegistryError as error:
+            say(f"{proposal.id} is left out: {error}")
+            continue
+        for change in changes:
             _add(found, change.path, "pending", f"proposed as {proposal.id}")
     wanted = view.benchmark(benchmark).ref if benchmark else None
     return [one for _, one in sorted(found.items()) if wanted in (None, one.benchmark)]

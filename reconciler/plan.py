@@ -45,6 +45,12 @@ class Step(StrEnum):
     NOTHING = ""
 
 
+PROPOSED = (  # whether a proposal was closed in a browser is known to its forge alone
+    "The result is on this site's branch and waits to be merged. Whether its proposal was closed "
+    "in a browser, 'medperf explain' asks the forge."
+)
+
+
 @dataclass(frozen=True)
 class Pair:
     """One model on one dataset for one benchmark, as bytes: what a run key names."""
@@ -173,7 +179,7 @@ def _decide(asked: Asked, here: Here, now: float) -> tuple[State, Step, str, str
         text = "Something that is not a valid result stands at this run's path in the registry."
         return State.BLOCKED, none, "collision", text
     if here.proposed:
-        return State.PROPOSED, none, "", "The result waits in this site's open proposal."
+        return State.PROPOSED, none, "", PROPOSED
     if here.declined:
         return State.DECLINED, none, "", "This site decided that the result does not leave."
     if asked.obstacle:

@@ -10,24 +10,30 @@ from .workplace import Workplace
 def rejections(place: Workplace, *, say: Callable[[str], None]) -> Mapping[str, str]:
     """Why each file of a closed proposal was rejected, unless an open one brings it again.
 
-    Where the proposals cannot be looked at, since a stranger pushed a broken one or the forge
-    takes no more requests, that is told by `say`, and what is known without them still stands.
+    Where a proposal cannot be looked at, since a stranger pushed a broken one, or none can, since
+    the forge takes no more requests, that is told by `say`, and what is known still stands.
     """
     try:
-        return _rejections(place)
+        return _rejections(place, say)
     except RegistryError as error:
         say(f"Which proposals were rejected is not known: {error}")
         return {}
 
 
-def _rejections(place: Workplace) -> Mapping[str, str]:
-    open_ones = proposals.list_open(place.repository, place.url)  # looks: closed ones come with it
+def _rejections(place: Workplace, say: Callable[[str], None]) -> Mapping[str, str]:
+    # looks, too: closed ones come with it
+    open_ones = proposals.list_open(place.repository, place.url, say=say)
     why = {
         path: one.reason
         for one in proposals.list_rejected(place.repository, place.url)
         for path in one.paths
     }
     for proposal in open_ones:
-        for change in proposals.view(place.repository, proposal).changes:
+        try:
+            changes = proposals.view(place.repository, proposal).changes
+        except RegistryError as error:
+            say(f"{proposal.id} is left out: {error}")
+            continue
+        for change in changes:
             why.pop(change.path, None)
     return why

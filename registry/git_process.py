@@ -94,6 +94,10 @@ def _tell(doing: Work, what: str, line: bytes) -> None:
         doing.reach(int(found[2]))
 
 
+class MalformedError(RegistryError):
+    """A remote offers objects that Git's own check refuses; nothing of them was taken."""
+
+
 class MissingRefError(RegistryError):
     """The remote does not have the reference that was asked for."""
 
@@ -345,10 +349,12 @@ def remote_error(url: str, action: str, err: str) -> RegistryError:
         return MissingRefError(f"Cannot {action} {url}. Git said: {_said(err)}")
     for words, advice in _ADVICE:
         if any(word in said for word in words):
-            return RegistryError(f"Cannot {action} {url}: {advice} Git said: {_said(err)}")
+            kind = MalformedError if advice is _MALFORMED else RegistryError
+            return kind(f"Cannot {action} {url}: {advice} Git said: {_said(err)}")
     return RegistryError(f"Cannot {action} {url}. Git said: {_said(err)}")
 
 
+_MALFORMED = "it holds malformed objects, which are not taken. Ask who runs the registry to look."
 _ADVICE: tuple[tuple[tuple[str, ...], str], ...] = (
     (
         ("dubious ownership",),
@@ -411,7 +417,7 @@ _ADVICE: tuple[tuple[tuple[str, ...], str], ...] = (
     ),
     (
         ("fsck error", "error in object", "fsck", "invalid index-pack output"),
-        "it holds malformed objects, which are not taken. Ask who runs the registry to look.",
+        _MALFORMED,
     ),
     (
         ("transport 'ext' not allowed", "not allowed"),

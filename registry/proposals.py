@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from .keys import Signer
 
 Check = Callable[[str, str], None]
+Say = Callable[[str], None]
 _PREFIX = "proposals/"
 _PULL = "pull/"
 _NUMBER = re.compile(r"/pull/(\d+)\Z")
@@ -209,9 +210,15 @@ def approvals_branch(proposal: Proposal) -> str:
     return f"approvals/{name[:50]}-{proposal.head[:12]}"
 
 
-def list_open(repo: Repository, url: str, *, forge: Forge | None = None) -> list[Proposal]:
-    """All open proposals, fetched, by their ids."""
-    heads = (forge or forge_of(repo, url)).heads()
+def list_open(
+    repo: Repository, url: str, *, forge: Forge | None = None, say: Say | None = None
+) -> list[Proposal]:
+    """All open proposals, fetched, by their ids; `say` is told which branches were refused."""
+    forge = forge or forge_of(repo, url)
+    heads = forge.heads()
+    if say is not None:
+        for branch, why in forge.refused.items():
+            say(f"{branch} is left out: {why}")
     main = _main(repo, url)
     found = [
         _proposal(repo, branch, head, main)
@@ -233,6 +240,9 @@ def find(repo: Repository, url: str, uid: str, *, forge: Forge | None = None) ->
     forge = forge or forge_of(repo, url)
     known = {proposal.id: proposal for proposal in list_open(repo, url, forge=forge)}
     uid = forge.named(uid) or uid
+    for branch, why in forge.refused.items():
+        if uid.removeprefix(_PREFIX) == branch.removeprefix(_PREFIX):
+            raise RegistryError(f"{branch} cannot be looked at: {why}")
     if uid.startswith(_PULL) and uid not in known:
         # its newest head is signed already: the statements are on top of it
         signed = f"approvals/{uid.replace('/', '-')}-"

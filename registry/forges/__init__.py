@@ -51,6 +51,11 @@ class Forge(Protocol):
         """What people call this kind of forge."""
         ...
 
+    @property
+    def refused(self) -> Mapping[str, str]:
+        """The branches that the last `heads` did not take, each with why: malformed objects."""
+        ...
+
     def target(self, branch: str) -> str:
         """The address that the caller pushes a branch to: the registry's, or that of a fork."""
         ...

@@ -21,7 +21,8 @@ from ..git import MAIN, Repository
 from . import Closing, Merge
 from .addresses import Hosted
 from .http import Api, MissingError, RefusedError
-from .local import FOLDERS, MIRROR, REMOTE, LocalForge
+from .local import FOLDERS, MIRROR, REMOTE, LocalForge, refused_branches
+from .taking import take_over
 from .tokens import PUBLIC, find_token
 
 if TYPE_CHECKING:
@@ -65,6 +66,7 @@ class GitHubForge:
         self._url = url
         self._where = where
         self._git = LocalForge(repo, url)
+        self.refused: Mapping[str, str] = {}
         self._path = f"/repos/{where.path}"
         self._open_api = api or (lambda: open_api(where.host, environ))
         self._targets: dict[str, tuple[str, str]] = {}
@@ -88,7 +90,9 @@ class GitHubForge:
         """The branches of all open proposals and their heads, fetched."""
         with self._open_api() as api:
             if not api.has_token:
-                return self._git.heads()
+                found = self._git.heads()
+                self.refused = self._git.refused
+                return found
             pulls = self._pulls(api)
             foreign = [one for one in pulls if one.branch.startswith(PULL)]
             self._fetch_heads(foreign, *MIRROR)
@@ -225,7 +229,7 @@ class GitHubForge:
     def _fetch_heads(self, pulls: Sequence[Pull], *also: str) -> None:
         specs = [f"+refs/pull/{one.number}/head:{_PULLS}/{one.number}/head" for one in pulls]
         if specs or also:
-            self._repo.fetch(self._url, [*also, *specs])
+            self.refused = refused_branches(take_over(self._repo, self._url, [*also, *specs]))
 
     def _head_of(self, pull: Pull) -> str | None:
         return self._repo.resolve(f"{_PULLS}/{pull.number}/head")

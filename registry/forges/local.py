@@ -5,15 +5,21 @@ that is closed leaves its record at refs/medperf/closed/<branch>/<12 digits of i
 same branch may be proposed, and closed, again.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from ..git import MAIN, Repository
 from . import Closing, Merge
+from .taking import take_over
 
 FOLDERS = ("proposals", "sites", "approvals")
 REMOTE = "refs/remotes/origin"
 CLOSED = "refs/medperf/closed"
 MIRROR = (f"+refs/heads/*:{REMOTE}/*", f"+{CLOSED}/*:{CLOSED}/*")
+
+
+def refused_branches(refused: Mapping[str, str]) -> dict[str, str]:
+    """What `take_over` refused, by branch."""
+    return {ref.removeprefix("refs/heads/"): why for ref, why in refused.items()}
 
 
 class LocalForge:
@@ -24,6 +30,7 @@ class LocalForge:
     def __init__(self, repo: Repository, url: str) -> None:
         self._repo = repo
         self._url = url
+        self.refused: Mapping[str, str] = {}
 
     def target(self, branch: str) -> str:  # noqa: ARG002
         """The registry itself."""
@@ -39,7 +46,7 @@ class LocalForge:
 
     def heads(self) -> dict[str, str]:
         """The branches of all open proposals and their heads."""
-        self._repo.fetch(self._url, MIRROR)
+        self.refused = refused_branches(take_over(self._repo, self._url, MIRROR))
         found: dict[str, str] = {}
         for folder in FOLDERS:
             for ref, head in self._repo.refs(f"{REMOTE}/{folder}").items():

@@ -30,7 +30,10 @@ def test_an_owner_is_told_what_of_his_was_rejected_and_why(world: World) -> None
     assert rejections(place, say=print) == {}
 
 
-def test_a_broken_branch_of_a_stranger_only_hides_what_was_rejected(world: World) -> None:
+def test_a_broken_branch_of_a_stranger_hides_nothing_and_is_told(world: World) -> None:
+    files, path = world._model_files("new", None, owner="modeler", images=None)
+    proposal = world.modeler.propose("new", files, "Add new")
+    close_proposal(world.committee, proposal.id, "Too large.")
     plumb = ("git", "-C", world.url)
     blob = subprocess.run(
         [*plumb, "hash-object", "-w", "--stdin"], input=b"x", capture_output=True, check=True
@@ -45,8 +48,8 @@ def test_a_broken_branch_of_a_stranger_only_hides_what_was_rejected(world: World
     ref.parent.mkdir(parents=True, exist_ok=True)
     ref.write_text(commit + "\n")
     said: list[str] = []
-    assert rejections(world.hospital, say=said.append) == {}
-    assert "not known" in said[0]
+    assert rejections(world.hospital, say=said.append)[path] == "Too large."
+    assert said[0].startswith("proposals/evil/x is left out: ")
     done = world.medperf("explain")
     assert done.returncode == 0
     assert "committee/ref" in done.stdout

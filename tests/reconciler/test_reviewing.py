@@ -110,7 +110,7 @@ def test_an_association_is_found_in_its_open_proposal(world: World) -> None:
     assert found.id == proposal.id
     closed = close_proposal(place, proposal.id, "no")
     assert closed.id == proposal.id
-    listed = {one.component: one for one in list_associations(place, place.view())}
+    listed = {one.component: one for one in list_associations(place, place.view(), say=print)}
     assert (listed["modeler/new"].state, listed["modeler/new"].why) == ("rejected", "no")
 
 

@@ -1,5 +1,6 @@
 """The local forge: branches are proposals, and what is strange among them is passed over."""
 
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from medperf.registry import proposals
 from medperf.registry.forges import Closing, Merge, forge_of
 from medperf.registry.forges.local import LocalForge
 from medperf.registry.git import MAIN, Author, Repository
-from medperf.schemas.errors import ConflictError
+from medperf.schemas.errors import ConflictError, RegistryError
 
 ALICE = Author("committee/alice", "alice@committee.invalid")
 
@@ -80,3 +81,63 @@ def test_a_record_of_another_shape_is_passed_over(repo: Repository, url: str) ->
     forge.close(Closing(branch, change, record))
     assert forge.heads() == {}
     assert list(forge.closings()) == [Closing(branch, change, record)]
+
+
+MALFORMED = b"""tree %s
+parent %s
+author x<x@x> 1 +0000
+committer x <x@x> 1 +0000
+
+no space before the address
+"""
+
+
+def malformed(url: str, parent: str) -> str:
+    """A commit at the remote that Git's own check refuses."""
+    plumb = ("git", "-C", url.removeprefix("file://"))
+
+    def ask(*words: str, data: bytes = b"") -> bytes:
+        done = subprocess.run([*plumb, *words], input=data, capture_output=True, check=True)
+        return done.stdout.strip()
+
+    tree = ask("rev-parse", f"{parent}^{{tree}}")
+    words = ("hash-object", "-w", "--literally", "-t", "commit", "--stdin")
+    return ask(*words, data=MALFORMED % (tree, parent.encode())).decode()
+
+
+def set_at(url: str, ref: str, oid: str | None) -> None:
+    """Moves a reference of the remote, or takes it away."""
+    words = ["update-ref", ref, oid] if oid else ["update-ref", "-d", ref]
+    subprocess.run(["git", "-C", url.removeprefix("file://"), *words], check=True)
+
+
+def test_a_malformed_branch_is_told_and_the_others_are_seen(repo: Repository, url: str) -> None:
+    root = commit(repo, a=b"1")
+    first, second = commit(repo, root, b=b"1"), commit(repo, root, c=b"1")
+    repo.push(url, {MAIN: (root, None), "refs/heads/proposals/a/gone": (first, None)})
+    repo.push(url, {"refs/heads/proposals/a/mine": (first, None)})
+    assert len(proposals.list_open(repo, url)) == 2
+    set_at(url, "refs/heads/proposals/a/gone", None)
+    set_at(url, "refs/heads/proposals/a/mine", malformed(url, first))
+    repo.push(url, {"refs/heads/proposals/b/new": (second, None)})
+    said: list[str] = []
+    (only,) = proposals.list_open(repo, url, say=said.append)
+    assert (only.branch, only.head) == ("proposals/b/new", second)
+    (line,) = said
+    assert line.startswith("proposals/a/mine is left out: ")
+    assert "malformed" in line
+    assert proposals.find(repo, url, "b/new") == only
+    with pytest.raises(RegistryError, match="proposals/a/mine cannot be looked at"):
+        proposals.find(repo, url, "a/mine")
+    set_at(url, "refs/heads/proposals/a/mine", first)
+    assert len(proposals.list_open(repo, url, say=said.append)) == 2
+    assert len(said) == 1, "mended: nothing is said"
+
+
+def test_a_malformed_main_is_never_taken(repo: Repository, url: str) -> None:
+    root = commit(repo, a=b"1")
+    repo.push(url, {MAIN: (root, None)})
+    proposals.list_open(repo, url)
+    set_at(url, MAIN, malformed(url, root))
+    with pytest.raises(RegistryError):
+        proposals.list_open(repo, url)
