@@ -57,8 +57,9 @@ def read(text: str, *, file: str = FILE) -> dict[str, TaskSpec]:
         )
     docker = _mapping(document.get("docker") or {}, f"{file}: docker")
     singularity = _mapping(document.get("singularity") or {}, f"{file}: singularity")
-    environment = read_environment(_plain(docker.get("env_args")), f"{file}: docker.env_args")
-    shm = _shm(docker, singularity, file)
+    arguments = _run_arguments({"docker": docker, "singularity": singularity}, file)
+    environment = _environment(arguments, docker, file)
+    shm = _shm(arguments)
     platform = _mapping(document.get("platform") or {}, f"{file}: platform")
     gpus = read_gpus(platform.get("accelerator_count"), f"{file}: platform.accelerator_count")
     tasks = _mapping(document.get("tasks"), f"{file}: tasks")
@@ -119,20 +120,45 @@ def _speaks_for(task: str, words: tuple[str, ...]) -> bool:
     return made or any(word.startswith("--") for word in words[1:])
 
 
-def _shm(docker: dict[str, Any], singularity: dict[str, Any], file: str) -> int | None:
-    for section, values, key in (
-        ("docker", docker, "gpu_args"),
-        ("docker", docker, "cpu_args"),
-        ("singularity", singularity, "run_args"),
-    ):
+_RUN_ARGUMENTS = (("docker", "cpu_args"), ("docker", "gpu_args"), ("singularity", "run_args"))
+_SHARED_WITH_HOST = 8 << 30
+"""What `--ipc=host` gets instead of the host's shared memory: what is meant is "enough"."""
+
+
+def _run_arguments(document: dict[str, Any], file: str) -> list[tuple[str, str, str]]:
+    """The options of the file's run arguments, as (place, option, value).
+
+    MLCube gives them to `docker run`; most of them are the site's to decide and go unread.
+    """
+    found = []
+    for section, key in _RUN_ARGUMENTS:
+        line = (document.get(section) or {}).get(key)
         place = f"{file}: {section}.{key}"
-        line = values.get(key)
         words = split_words(line, place) if isinstance(line, str) else []
         for at, word in enumerate(words):
             option, equals, value = word.partition("=")
-            if option == "--shm-size":
-                return read_size(value if equals else "".join(words[at + 1 : at + 2]), place)
-    return None
+            if word.startswith("-"):
+                found.append((place, option, value if equals else "".join(words[at + 1 : at + 2])))
+    return found
+
+
+def _shm(arguments: list[tuple[str, str, str]]) -> int | None:
+    for place, option, value in arguments:
+        if option == "--shm-size":
+            return read_size(value, place)
+    shared = any(option == "--ipc" and value == "host" for _, option, value in arguments)
+    return _SHARED_WITH_HOST if shared else None
+
+
+def _environment(
+    arguments: list[tuple[str, str, str]], docker: dict[str, Any], file: str
+) -> dict[str, str]:
+    """What `-e NAME=value` and `env_args` set; `-e NAME` alone is the user's own, and left out."""
+    found: dict[str, str] = {}
+    for place, option, value in arguments:
+        if option in ("-e", "--env") and "=" in value and "${" not in value:
+            found |= read_environment([value], place)
+    return found | read_environment(_plain(docker.get("env_args")), f"{file}: docker.env_args")
 
 
 def _output_kinds(task: str) -> dict[str, Kind]:

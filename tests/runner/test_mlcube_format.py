@@ -282,6 +282,28 @@ def test_gpus_are_counted(text: str, count: int) -> None:
     assert tasks["t"].gpus == count
 
 
+@pytest.mark.parametrize(
+    ("section", "shm", "variables"),
+    [
+        ("{cpu_args: --ipc=host}", 8 << 30, {}),
+        ("{cpu_args: -it --ipc host --shm-size=1g}", 1 << 30, {}),
+        ("{cpu_args: --ipc=private}", None, {}),
+        (
+            "{cpu_args: '-e A=1 --env B=x=y', gpu_args: '--gpus all --env=C=\"a b\"'}",
+            None,
+            {"A": "1", "B": "x=y", "C": "a b"},
+        ),
+        ("{cpu_args: '-e USER -e A=${HOME}', env_args: {A: 2}}", None, {"A": "2"}),
+        ("{cpu_args: -e A=1, env_args: {A: 2}}", None, {"A": "2"}),
+    ],
+)
+def test_run_arguments_ask_for_shared_memory_and_variables(
+    section: str, shm: int | None, variables: dict[str, str]
+) -> None:
+    spec = mlcube_format.read(f"docker: {section}\ntasks: {{t: }}")["t"]
+    assert (spec.shm, spec.environment) == (shm, variables)
+
+
 def bomb() -> str:
     lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x]"]
     lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 12)]
