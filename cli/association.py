@@ -5,7 +5,7 @@ from typing import Any, Literal
 import click
 
 from .benchmark_settings import priority
-from .desk import json_option, workplace, yes_option
+from .desk import ask_to_close, ask_to_sign, json_option, workplace, yes_option
 from .groups import NearGroup
 from .output import confirm, print_json, print_table, print_text, say
 from .review import print_review
@@ -92,7 +92,7 @@ def approve(
       medperf association approve --benchmark chestxray --data_uid hospital/chest
     """
     from ..reconciler.approving import approve_association
-    from ..reconciler.reviewing import Review
+    from ..reconciler.reviewing import Review, Sending
 
     side, component = _side(model_uid, data_uid)
     with workplace(ctx) as place:
@@ -102,6 +102,10 @@ def approve(
             say(f"It goes to {place.url}, for all who can read that, for ever.")
             confirm("Sign and merge it?", yes=yes)
 
+        def agree_alone(sending: Sending) -> None:
+            what = f"You approve {component} in {benchmark}"
+            ask_to_sign(what, sending, place.url, yes=yes)
+
         done = approve_association(
             place,
             place.view(),
@@ -109,6 +113,7 @@ def approve(
             side=side,
             component=component,
             agree=agree,
+            agree_alone=agree_alone,
         )
     print_text(f"Approved: {component} takes part in {benchmark} (merged as {done.commit[:12]}).")
 
@@ -144,7 +149,7 @@ def reject(
         )
         if proposal is None:
             raise click.UsageError(f"{path} is merged already: revoke it instead.")
-        confirm(f"Close {proposal.id}?", yes=yes)
+        ask_to_close(proposal, reason, place.url, yes=yes)
         close_proposal(place, proposal.id, reason)
     print_text(f"Rejected: {proposal.id} is closed.")
 
@@ -172,12 +177,22 @@ def revoke(
     Example:
       medperf association revoke --benchmark chestxray --model_uid resnet --reason "wrong weights"
     """
-    from ..reconciler.reviewing import revoke_association
+    from ..reconciler.reviewing import Sending, revoke_association
 
     side, component = _side(model_uid, data_uid)
-    confirm(f"Revoke {component} in {benchmark}? This round cannot be approved again.", yes=yes)
     with workplace(ctx) as place:
+
+        def agree(sending: Sending) -> None:
+            what = f"You revoke {component} in {benchmark}: this round cannot be approved again"
+            ask_to_sign(what, sending, place.url, yes=yes)
+
         done = revoke_association(
-            place, place.view(), benchmark=benchmark, side=side, component=component, reason=reason
+            place,
+            place.view(),
+            benchmark=benchmark,
+            side=side,
+            component=component,
+            reason=reason,
+            agree=agree,
         )
     print_text(f"Revoked and merged as {done.commit[:12]}.")

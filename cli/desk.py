@@ -13,8 +13,10 @@ from ..schemas.errors import UsageError
 from .output import confirm, say
 
 if TYPE_CHECKING:
+    from ..reconciler.reviewing import Sending
     from ..reconciler.settings import Home
     from ..reconciler.workplace import Workplace
+    from ..registry.proposals import Proposal
 
 yes_option = click.option("-y", "--yes", is_flag=True, help="Agree without being asked.")
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
@@ -100,6 +102,37 @@ def ask_new_passphrase() -> str | None:
     return answer or None
 
 
+def _statement(data: bytes) -> str:
+    """What a statement says, to the byte; or what else the file is."""
+    from ..registry.statements import read_bundle
+    from ..schemas.errors import SignatureError
+
+    try:
+        bundle = read_bundle(data)
+    except SignatureError:
+        return f"{len(data)} bytes"
+    return f"{bundle.payload.decode(errors='replace')}\n(signed with {bundle.fingerprint})"
+
+
+def ask_to_sign(what: str, sending: "Sending", url: str, *, yes: bool) -> None:
+    """Shows the file of the registry that a statement is over, then the statement, and asks."""
+    say(f"In the registry already, {sending.path}:")
+    say(sending.data.decode(errors="replace").rstrip("\n") + "\n")
+    ask_to_send(what, sending.statements, url, yes=yes)
+
+
+def ask_to_close(proposal: "Proposal", reason: str, url: str, *, yes: bool) -> None:
+    """Says what closing leaves behind and who can read it, and asks."""
+    say(
+        f"The branch {proposal.branch} (at {proposal.head[:12]}, {proposal.title!r}) goes.\n"
+        "A record stays, signed by you: "
+        + (f"closed, because: {reason}" if reason else "closed, without a reason")
+        + f"\nIt goes to {url}\n"
+        "Who can read that repository can read it, now and for ever."
+    )
+    confirm(f"Close {proposal.id} without a merge?", yes=yes)
+
+
 def ask_to_send(what: str, files: dict[str, bytes], url: str, *, yes: bool) -> None:
     """Shows the exact files that will be sent, to whom they become visible, and asks."""
     say(f"{what}. These files will be sent:")
@@ -108,7 +141,7 @@ def ask_to_send(what: str, files: dict[str, bytes], url: str, *, yes: bool) -> N
         if path.endswith(".yaml"):
             say(data.decode(errors="replace").rstrip("\n"))
         else:
-            say(f"a statement with your signature, {len(data)} bytes")
+            say(_statement(data))
     say(
         f"\nThey go to {url}\n"
         "Who can read that repository can read them, now and for ever: nothing can be taken back."

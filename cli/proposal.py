@@ -4,7 +4,7 @@ import os
 
 import click
 
-from .desk import json_option, workplace, yes_option
+from .desk import ask_to_close, json_option, workplace, yes_option
 from .groups import NearGroup
 from .output import confirm, plain, print_json, print_table, print_text, say
 from .review import print_review
@@ -159,7 +159,11 @@ def close(ctx: click.Context, uid: str, reason: str, yes: bool) -> None:
     """
     from ..reconciler.reviewing import close_proposal
 
-    confirm(f"Close {uid} without a merge?", yes=yes)
     with workplace(ctx) as place:
-        proposal = close_proposal(place, uid, reason)
+        proposal = close_proposal(
+            place,
+            uid,
+            reason,
+            agree=lambda found: ask_to_close(found, reason, place.url, yes=yes),
+        )
     print_text(f"Closed {proposal.id}.")

@@ -15,6 +15,7 @@ from ..schemas.errors import (
     WaitError,
 )
 from .reviewing import (
+    Agree,
     Merged,
     Review,
     Side,
@@ -50,10 +51,13 @@ def approve_association(
     side: Side,
     component: str,
     agree: Callable[[Review], None],
+    agree_alone: Agree,
 ) -> Merged:
-    """The caller's signature under an association, and its merge; `agree` sees it first, or raises.
+    """The caller's signature under an association, and its merge, which `agree` sees first.
 
-    A UsageError where the caller has signed already, a WaitError where others must sign too.
+    Where the association is in the registry already and only lacks signatures, `agree_alone` sees
+    the one that is added. Both raise where that must not be. A UsageError where the caller has
+    signed already, a WaitError where others must sign too.
     """
     path, proposal = find_association(
         place, view, benchmark=benchmark, side=side, component=component
@@ -66,9 +70,12 @@ def approve_association(
                 f"You ({by}) have signed the association of {state.component} already: it waits "
                 f"for {', and for '.join(state.missing)}."
             )
-    seen = review_association(place, view, benchmark=benchmark, side=side, component=component)
+    seen = review_association(
+        place, view, benchmark=benchmark, side=side, component=component, agree=agree_alone
+    )
     check_can_sign(seen)
-    agree(seen)
+    if proposal is not None:
+        agree(seen)
     done = sign_and_merge(place, view, seen)
     after = place.view().ledger.association_state(path)
     if after.state == "pending":

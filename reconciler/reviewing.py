@@ -7,7 +7,7 @@
 4. The rules are asked; only when nobody is waited for is it merged.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -217,13 +217,32 @@ def _changes(place: Workplace, proposal: Proposal) -> tuple[Change, ...]:
     return proposals.view(place.repository, proposal).changes
 
 
+@dataclass(frozen=True)
+class Sending:
+    """Statements over a file of the registry, before they are sent."""
+
+    path: str
+    data: bytes
+    statements: dict[str, bytes]
+
+
+Agree = Callable[[Sending], None]
+"""Sees what would be sent, and raises if that must not be."""
+
+
 def review_association(
-    place: Workplace, view: View, *, benchmark: str, side: Side, component: str
+    place: Workplace,
+    view: View,
+    *,
+    benchmark: str,
+    side: Side,
+    component: str,
+    agree: Agree,
 ) -> Review:
     """The proposal that brings or signs an association, judged for the caller.
 
     Where the association is merged already and still pending, a proposal with the caller's
-    statement alone is made for it when it is signed.
+    statement alone is made for it, once `agree` has seen that.
     """
     path, proposal = find_association(
         place, view, benchmark=benchmark, side=side, component=component
@@ -236,6 +255,7 @@ def review_association(
     data = state.item.data
     at = state.item.manifest.spec.round
     statements = place.statement(path, data, number=at)
+    agree(Sending(path, data, statements))
     proposal = place.propose(
         f"sign-{state.benchmark}-{state.component}", statements, f"Sign {path}"
     )
@@ -243,9 +263,19 @@ def review_association(
 
 
 def revoke_association(
-    place: Workplace, view: View, *, benchmark: str, side: Side, component: str, reason: str | None
+    place: Workplace,
+    view: View,
+    *,
+    benchmark: str,
+    side: Side,
+    component: str,
+    reason: str | None,
+    agree: Agree,
 ) -> Merged:
-    """Revokes an association with the caller's statement, and merges that at once."""
+    """Revokes an association with the caller's statement, and merges that at once.
+
+    `agree` sees first what would be sent, or raises.
+    """
     ref = view.benchmark(benchmark).ref
     known = [classify(state.path).component for state in view.associations_of(ref, side)]
     component = resolve(component, known, f"{side[:-1]} associated with {ref}")
@@ -257,13 +287,18 @@ def revoke_association(
     statements = place.statement(
         state.path, state.item.data, number=at, decision="revoke", reason=reason
     )
+    agree(Sending(state.path, state.item.data, statements))
     proposal = place.propose(f"revoke-{ref}-{component}", statements, f"Revoke {state.path}")
     return sign_and_merge(place, view, _review(place, view, proposal))
 
 
-def close_proposal(place: Workplace, uid: str, reason: str) -> Proposal:
-    """Ends an open proposal without a merge."""
+def close_proposal(
+    place: Workplace, uid: str, reason: str, *, agree: Callable[[Proposal], None] | None = None
+) -> Proposal:
+    """Ends an open proposal without a merge; `agree` sees it first, or raises."""
     proposal = proposals.find(place.repository, place.url, uid)
+    if agree is not None:
+        agree(proposal)
     actor = place.member()
     proposals.close(
         place.repository,

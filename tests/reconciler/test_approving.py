@@ -39,5 +39,6 @@ def test_a_trial_on_other_data_is_not_believed(world: World) -> None:
             side="models",
             component="modeler/liar",
             agree=lambda _: None,
+            agree_alone=lambda _: None,
         )
     assert "modeler/liar" not in world.states()

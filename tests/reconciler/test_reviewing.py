@@ -1,9 +1,13 @@
 """Reviews and merges: who signs what, who is waited for, and what moved meanwhile."""
 
+import subprocess
+from typing import Any
+
 import pytest
 
 from medperf.reconciler.associations import list_associations
 from medperf.reconciler.reviewing import (
+    Sending,
     close_proposal,
     find_association,
     review,
@@ -87,16 +91,33 @@ def test_a_proposal_that_breaks_the_rules_is_not_merged(world: World) -> None:
         sign_and_merge(place, place.view(), seen)
 
 
+def branches(world: World) -> str:
+    """Every reference of the registry, with what it is at."""
+    words = ["git", "-C", world.url, "for-each-ref"]
+    return subprocess.run(words, check=True, capture_output=True, text=True).stdout
+
+
 def test_an_association_that_waits_on_main_is_signed_there(world: World) -> None:
     ref = world.add_model("waiting", approve=False)
     place = world.committee
-    seen = review_association(
-        place, place.view(), benchmark="toy", side="models", component="waiting"
-    )
+    which: dict[str, Any] = {"benchmark": "toy", "side": "models", "component": "waiting"}
+    shown: list[Sending] = []
+
+    def refuse(sending: Sending) -> None:
+        shown.append(sending)
+        raise UsageError("no")
+
+    before = branches(world)
+    with pytest.raises(UsageError, match="no"):
+        review_association(place, place.view(), **which, agree=refuse)
+    assert branches(world) == before, "what was refused was not sent"
+    assert shown[0].path.endswith("modeler__waiting.yaml")
+    seen = review_association(place, place.view(), **which, agree=lambda _: None)
     sign_and_merge(place, place.view(), seen)
     assert world.states()[ref] == "due"
     with pytest.raises(UsageError, match="approved"):
-        review_association(place, place.view(), benchmark="toy", side="models", component=ref)
+        review_association(place, place.view(), **which, agree=refuse)
+    assert len(shown) == 1
 
 
 def test_an_association_is_found_in_its_open_proposal(world: World) -> None:
@@ -124,6 +145,7 @@ def test_only_what_takes_part_can_be_revoked_and_only_once(world: World) -> None
             side="models",
             component="modeler/none",
             reason=None,
+            agree=lambda _: None,
         )
     world.revoke("committee/ref")
     with pytest.raises(UsageError, match="revoked already"):

@@ -538,6 +538,7 @@ class World(People):
             side="datasets" if component.startswith("hospital/") else "models",
             component=component,
             reason=None,
+            agree=lambda _: None,
         )
 
     # ------------------------------------------------------------------------------- the site
