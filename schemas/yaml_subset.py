@@ -9,8 +9,7 @@ become dates). Plain scalars follow JSON's grammar; everything else, and every k
 Writing (`yaml_writing.py`) is its inverse: `parse(dump(value)).value == value`.
 """
 
-import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from math import isfinite
@@ -20,11 +19,14 @@ import yaml
 from yaml import events
 
 from .errors import InvalidDocumentError
+from .yaml_lines import read_lines
 from .yaml_text import (
     DEPTH,
     LIMIT,
     LONGEST_NUMBER,
     MOST_DIGITS,
+    NUMBER,
+    WORDS,
     Path,
     bad_character,
     field_name,
@@ -35,8 +37,6 @@ from .yaml_writing import dump
 
 __all__ = ["Builder", "Parsed", "Path", "dump", "event_stream", "field_name", "parse", "shown"]
 
-_NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(\.[0-9]+)?([eE][-+]?[0-9]+)?\Z")
-_WORDS: dict[str, bool | None] = {"null": None, "true": True, "false": False}
 _STARTS = frozenset("-0123456789ntf")  # what a number or one of these words begins with
 
 
@@ -49,20 +49,33 @@ class Parsed:
 
     def line(self, path: Path) -> int | None:
         """The line (from 1) of the field at `path`, or of the nearest part of it that exists."""
-        for end in range(len(path), -1, -1):
-            if path[:end] in self._lines:
-                return self._lines[path[:end]]
-        return None
+        return line_at(self._lines, path)
 
     @cached_property
     def _lines(self) -> dict[Path, int]:
         # Read again only when somebody asks: lines are needed for errors, values always.
-        return dict(_locate(event_stream(self.data)))
+        return lines_of(self.data)
+
+
+def lines_of(data: bytes) -> dict[Path, int]:
+    """The line (from 1) of every field of a document that parsed."""
+    return dict(_locate(event_stream(data)))
+
+
+def line_at(lines: Mapping[Path, int], path: Path) -> int | None:
+    """The line of the field at `path`, or of the nearest part of it that exists."""
+    for end in range(len(path), -1, -1):
+        if path[:end] in lines:
+            return lines[path[:end]]
+    return None
 
 
 def parse(data: bytes, *, file: str, limit: int = LIMIT) -> Parsed:
     """The document in `data`, or an InvalidDocumentError that says where and what to write."""
     text = _checked_text(data, file=file, limit=limit)
+    plain = read_lines(text)
+    if plain is not None:
+        return Parsed(plain, data)
     builder = Builder(file, check_scalars="\\" in text)
     try:
         value = builder.build(event_stream(data))
@@ -203,9 +216,9 @@ class Builder:
             return text
         if text[:1] not in _STARTS:
             return text
-        if text in _WORDS:
-            return _WORDS[text]
-        match = _NUMBER.match(text)
+        if text in WORDS:
+            return WORDS[text]
+        match = NUMBER.match(text)
         if match is None:
             return text
         return self._number(event, text, whole=match.lastindex is None)

@@ -13,6 +13,10 @@ LONGEST_KEY = 500
 
 Path = tuple[str | int, ...]
 
+# What a plain scalar may be besides a text: JSON's numbers, and three words.
+NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(\.[0-9]+)?([eE][-+]?[0-9]+)?\Z")
+WORDS: dict[str, bool | None] = {"null": None, "true": True, "false": False}
+
 # Control characters, what Unicode calls default ignorable (zero-width, soft hyphen, variation
 # selectors, tags), bidi controls, line and paragraph separators, surrogates (PyYAML's own parser
 # makes them of escapes) and non-characters. A fixed list, for `unicodedata` differs between
