@@ -161,7 +161,7 @@ def _of_form(kind: type[Any], parsed: Parsed, file: str) -> Manifest:
         manifest = kind.model_validate(value, by_alias=True, by_name=False)
     except ValidationError as error:
         from_model = list(error.errors(include_url=False))
-    accepted = acceptor(schema_file(kind))(value)
+    accepted = not from_model and acceptor(kind)(value)
     from_schema = [] if accepted else list(validator(kind).iter_errors(value))
     if from_model or from_schema:
         _refuse(complaints.merged(from_schema, from_model, value), parsed, file)

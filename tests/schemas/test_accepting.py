@@ -1,7 +1,6 @@
-"""The fast question is jsonschema's: it says yes exactly where jsonschema finds nothing."""
+"""The fast question is jsonschema's: both together with the models accept the same values."""
 
 import copy
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,11 +8,11 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from medperf.schemas.accepting import acceptor
 from medperf.schemas.documents import validator
 from medperf.schemas.errors import InvalidDocumentError
-from medperf.schemas.generate import schema_file
 from medperf.schemas.manifests import KINDS, Manifest
 from medperf.schemas.yaml_subset import parse
 
@@ -35,8 +34,12 @@ VALUES = list(values())
 
 
 def agree(kind: type[Manifest], value: Any) -> None:
-    fast = acceptor(schema_file(kind))(value)
-    assert fast == (next(validator(kind).iter_errors(value), None) is None)
+    slow = next(validator(kind).iter_errors(value), None) is None
+    fast = acceptor(kind)(value)
+    if fast != slow:  # a whole number written as 1.0: no by jsonschema as we set it, and the model
+        assert fast
+        with pytest.raises(ValidationError):
+            kind.model_validate(value, by_alias=True, by_name=False)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -46,9 +49,8 @@ def test_it_agrees_with_jsonschema_on_every_fixture_taken_for_every_kind(kind: A
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_keyword_of_our_schemas_is_known(kind: Any) -> None:
-    accepted = [value for value in VALUES if acceptor(schema_file(kind))(value)]
-    assert accepted, f"no valid fixture of {kind.__name__} is accepted: a keyword is unknown"
+def test_it_accepts_something_of_every_kind(kind: Any) -> None:
+    assert any(acceptor(kind)(value) for value in VALUES)
 
 
 def places(value: Any) -> Iterator[tuple[Any, Any]]:
@@ -77,7 +79,7 @@ def test_it_agrees_on_fixtures_changed_anywhere(data: st.DataObject) -> None:
         agree(kind, value)
 
 
-def test_an_unknown_keyword_means_that_jsonschema_is_always_asked(tmp_path: Path) -> None:
-    file = tmp_path / "new.json"
-    file.write_text(json.dumps({"type": "string", "contentEncoding": "base64"}))
-    assert not acceptor(file)("text")
+@pytest.mark.parametrize("value", [10**400, "\ud800", {1: "x"}, {"x": {1, 2}}, float("nan")])
+def test_what_has_no_json_is_not_accepted(value: Any) -> None:
+    assert not any(acceptor(kind)(value) for kind in KINDS)
+    assert not any(acceptor(kind)({"kind": value}) for kind in KINDS)
