@@ -19,9 +19,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from hypothesis import settings
 
 if TYPE_CHECKING:
     from medperf.registry.keys import FileSigner
+
+# A busy machine fails no property.
+settings.register_profile("medperf", deadline=None)
+settings.load_profile("medperf")
 
 RESERVED = (".invalid", ".test", ".example")  # never resolve (RFC 6761), so none need be asked
 
