@@ -1,11 +1,11 @@
 """Reading ahead: a second process parses and checks what the first is about to judge.
 
 The first look at a large registry is mostly work that needs no judgement: YAML, both validators,
-signatures. While one portion of the history is judged, a process of ours reads the next. What it
-gives back spares work and decides nothing: a document that it could not read, or a signature that
-it could not check (it learns keys from the owners' files that it sees), is looked at again as if
-nobody had. It ends when its input does, so also when whoever started it is killed; without it
-everything works, slower.
+signatures. While one portion of the history is judged, a process of ours reads the next from the
+same clone. What it gives back spares work and decides nothing: a document that it could not read,
+or a signature that it could not check (it learns keys from the owners' files that it sees), is
+looked at again as if nobody had. It ends when its input does, so also when whoever started it is
+killed; without it everything works, slower.
 
 Both sides write plain values with `marshal`, which holds no code and no length to agree on. A
 portion is sent only after the answer to the one before was taken, so no pipe can fill up on both
@@ -21,9 +21,13 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, suppress
 from itertools import chain
-from typing import IO, TYPE_CHECKING, Any, TypeVar
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-from ..schemas.errors import SignatureError
+from ..schemas.digests import digest
+from ..schemas.errors import MedperfError, SignatureError
+from ..schemas.manifests import MANIFEST_LIMIT
+from .git_reading import Reading
 from .paths import classify
 from .public_keys import fingerprint
 from .statements import Checked, Statement, read_bundle
@@ -31,10 +35,21 @@ from .statements import Checked, Statement, read_bundle
 if TYPE_CHECKING:
     from .snapshot import Library
 
+_SHARE = "a"  # which signatures it checks: so many that both processes have as much to do
 LEAST = 1000  # blobs in a first portion, behind which a process is worth its start
-Blob = tuple[str, str, bytes]  # path, id, bytes
 P = TypeVar("P")
-Part = tuple[P, Sequence[tuple[str, str]]]  # and its blobs, by path and id
+Blobs = Sequence[tuple[str, str]]  # by path and id
+Part = tuple[P, Blobs]
+
+
+class Read(NamedTuple):
+    """A document that was checked: its blob, its kind's name, its plain value as JSON."""
+
+    oid: str
+    kind: str
+    digest: str
+    size: int
+    value: str
 
 
 def portions(library: "Library", parts: Iterator[Part[P]]) -> Iterator[P]:
@@ -48,12 +63,17 @@ def portions(library: "Library", parts: Iterator[Part[P]]) -> Iterator[P]:
             yield part
         return
     before = gc.get_threshold()
-    gc.set_threshold(50_000, 20, 20)  # what is kept grows: looking through it often takes a sixth
+    gc.set_threshold(*_SELDOM)
     try:
-        with closing(_Reader()) as reader:
+        with closing(_Reader(library.folder)) as reader:
             yield from _with(reader, library, first, second, parts)
     finally:
         gc.set_threshold(*before)
+
+
+# What a portion makes is let go of with it, and hardly any of it in circles: to look for those as
+# often as Python does by itself takes a tenth of the time.
+_SELDOM = (1_000_000, 20, 20)
 
 
 def _with(
@@ -64,37 +84,36 @@ def _with(
     parts: Iterator[Part[P]],
 ) -> Iterator[P]:
     """The first part is read here, while the process starts and reads the second."""
-    part, following = first[0], second
-    blobs = library.read(first[1])
-    also = [blob for blob in blobs if blob[0].startswith("owners/")]  # for their keys
+    part, following = first, second
+    also = [blob for blob in first[1] if blob[0].startswith("owners/")]  # for their keys
     found: _Found = ([], [])
     while True:
-        waiting = library.read(following[1]) if following else []
         if following:
-            reader.send([*also, *waiting])
+            reader.send([*also, *following[1]])
             also = []
-        library.take(blobs, *found)
-        yield part
+        library.take(*found)
+        library.prepare(oid for _, oid in part[1])  # what it could not make anything of
+        yield part[0]
         if following is None:
             return
-        part, blobs, found = following[0], waiting, reader.take()
+        part, found = following, reader.take()
         following = next(parts, None)
 
 
 class _Reader:
     """The process, as its parent sees it; once anything fails it gives nothing any more."""
 
-    def __init__(self) -> None:
+    def __init__(self, folder: Path) -> None:
         self._process: subprocess.Popen[bytes] | None = None
         with suppress(OSError):
             self._process = subprocess.Popen(  # noqa: S603 - this very module
-                [sys.executable, "-P", "-m", __name__],
+                [sys.executable, "-P", "-m", __name__, folder],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
             )
 
-    def send(self, blobs: Sequence[Blob]) -> None:
+    def send(self, blobs: Blobs) -> None:
         """Hand over a portion."""
         process = self._process
         if process is not None and process.stdin is not None:
@@ -114,7 +133,8 @@ class _Reader:
         except (OSError, EOFError, ValueError, TypeError):
             self.close()
             return [], []
-        return documents, [(oid, Checked(Statement(*fields))) for oid, fields in statements]
+        read = [Read(*fields) for fields in documents]
+        return read, [(oid, Checked(Statement(*fields))) for oid, fields in statements]
 
     def close(self) -> None:
         """End the process."""
@@ -128,54 +148,69 @@ class _Reader:
             process.wait()
 
 
-_Found = tuple[list[tuple[str, str, str]], list[tuple[str, Checked]]]
+_Found = tuple[list[Read], list[tuple[str, Checked]]]
 
 
-def serve(asked: IO[bytes], answers: IO[bytes]) -> None:
+def serve(clone: Reading, asked: IO[bytes], answers: IO[bytes]) -> None:
     """Answer portions until there are no more: this is the second process."""
     keys: dict[str, str] = {}
     while True:
         try:
-            blobs: list[Blob] = marshal.load(asked)  # noqa: S302 - from the process that started us
+            blobs: Blobs = marshal.load(asked)  # noqa: S302 - from the process that started us
         except (EOFError, ValueError):
             return
-        documents = list(_documents(blobs, keys))
-        marshal.dump((documents, list(_statements(blobs, keys))), answers)
+        documents, later = _documents(clone, blobs, keys)
+        marshal.dump((documents, list(_statements(later, keys))), answers)
         answers.flush()
 
 
-def _documents(blobs: Iterable[Blob], keys: dict[str, str]) -> Iterator[tuple[str, str, str]]:
-    from ..schemas import manifests as kinds
+def _documents(
+    clone: Reading, blobs: Blobs, keys: dict[str, str]
+) -> tuple[list[tuple[str, str, str, int, str]], list[tuple[str, bytes]]]:
+    """The documents, whose keys are learned, and the statements, which wait for all keys."""
     from .index import plain_text
     from .snapshot import load_at
 
-    for path, oid, data in blobs:
-        if classify(path).kind in ("statement", "other"):
+    documents: list[tuple[str, str, str, int, str]] = []
+    statements: list[tuple[str, bytes]] = []
+    paths = {oid: path for path, oid in blobs}
+    for oid, data in clone.blobs(paths, cap=MANIFEST_LIMIT):
+        place = classify(paths[oid])
+        if place.kind == "statement":
+            if len(data) <= place.limit and oid < _SHARE:
+                statements.append((oid, data))
             continue
-        document = load_at(path, data)
-        if isinstance(document, Exception):
+        document = load_at(place.path, data) if place.kind != "other" else None
+        if document is None or isinstance(document, Exception):
             continue
-        if isinstance(document.manifest, kinds.Owner):
-            spec = document.manifest.spec
-            holders: list[kinds.Member | kinds.Site] = [*spec.members, *spec.sites]
-            for key in (key for holder in holders for key in holder.keys):
-                with suppress(SignatureError):
-                    keys[fingerprint(key.public_key)] = key.public_key
-        yield oid, type(document.manifest).__name__, plain_text(document)
+        _learn(document.manifest, keys)
+        kind = type(document.manifest).__name__
+        documents.append((oid, kind, digest(data), len(data), plain_text(document)))
+    return documents, statements
 
 
-def _statements(blobs: Iterable[Blob], keys: dict[str, str]) -> Iterator[tuple[str, Any]]:
-    for path, oid, data in blobs:
-        if classify(path).kind == "statement":
-            with suppress(SignatureError, KeyError):
-                bundle = read_bundle(data)
-                statement = bundle.verify(keys[bundle.fingerprint])
-                yield oid, statement.fields
+def _learn(manifest: Any, keys: dict[str, str]) -> None:
+    from ..schemas import manifests as kinds
+
+    if isinstance(manifest, kinds.Owner):
+        holders: list[kinds.Member | kinds.Site] = [*manifest.spec.members, *manifest.spec.sites]
+        for key in (key for holder in holders for key in holder.keys):
+            with suppress(SignatureError):
+                keys[fingerprint(key.public_key)] = key.public_key
+
+
+def _statements(
+    blobs: Iterable[tuple[str, bytes]], keys: dict[str, str]
+) -> Iterator[tuple[str, Any]]:
+    for oid, data in blobs:
+        with suppress(SignatureError, KeyError):
+            bundle = read_bundle(data)
+            yield oid, bundle.verify(keys[bundle.fingerprint]).fields
 
 
 if __name__ == "__main__":
-    signal.signal(
-        signal.SIGINT, signal.SIG_IGN
-    )  # Ctrl-C is its parent's, who then closes its input
-    with suppress(BrokenPipeError):
-        serve(sys.stdin.buffer, sys.stdout.buffer)
+    # Ctrl-C is its parent's, who then closes its input
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    gc.set_threshold(*_SELDOM)
+    with suppress(BrokenPipeError, MedperfError), Reading(Path(sys.argv[1])) as clone:
+        serve(clone, sys.stdin.buffer, sys.stdout.buffer)

@@ -32,7 +32,14 @@ from .counting import Counting, Verified
 from .founding import check_founder, found
 from .handover import Handed, count, handed_over
 from .ledger import File, Ledger, ResultState, compromised_since, keys_of
-from .paths import Place, benchmark_path, classify, result_signature_path, settings_path
+from .paths import (
+    Place,
+    benchmark_path,
+    classify,
+    is_governed,
+    result_signature_path,
+    settings_path,
+)
 from .pending import settle_benchmarks, settle_owners
 from .pinned import Pinned, check_chain, check_pinned
 from .results import judge_result
@@ -120,9 +127,11 @@ class History:
             item = arrivals.item(path) or ledger.item(path)
             if item is None:
                 continue
-            known = ledger.files.get(result_signature_path(path))
-            oid = arrivals.signatures[path][1] if path in arrivals.signatures else ""
-            oid = oid or (known.oid if known else "")
+            if path in arrivals.signatures:
+                oid = arrivals.signatures[path][1]
+            else:
+                known = ledger.files.get(result_signature_path(path))
+                oid = known.oid if known else ""
             bundle = partial(self.library.bundle, oid) if oid else None
             ledger.results[path] = judge_result(ledger, item, bundle, arrivals.index)
             ledger.count("results")
@@ -190,17 +199,17 @@ class History:
     def _take_files(self, arrivals: Arrivals) -> None:
         ledger = self.ledger
         for place, oid in arrivals.ignored:
-            ledger.put(place, oid, None)
+            ledger.put(place, oid, None, first=True)
         for place, oid in arrivals.signatures.values():
             ledger.files[place.path] = _file(place, oid)
         for _, new, oid in arrivals.changed.values():
-            ledger.put(new.place, oid, new)
+            ledger.put(new.place, oid, new, first=False)
         for item, oid in list(arrivals.added.values()):
             why = self._misfit(item, arrivals)
             if why:
                 ledger.note(item.path, why)
                 del arrivals.added[item.path]
-            ledger.put(item.place, oid, None if why else item)
+            ledger.put(item.place, oid, None if why else item, first=True)
             if not why and item.place.kind in ("cube", "dataset", "settings"):
                 self._note_unsigned(item, oid, arrivals.index)
 
@@ -554,5 +563,5 @@ def _blobs(steps: Iterable["Step"]) -> list[tuple[str, str]]:
         (change.path, change.oid)
         for step in steps
         for change in step.changes
-        if change.mode == REGULAR and change.status in "AM" and classify(change.path).governed
+        if change.mode == REGULAR and change.status in "AM" and is_governed(change.path)
     ]

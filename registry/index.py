@@ -21,7 +21,7 @@ import secrets
 import sqlite3
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import astuple
+from dataclasses import astuple, fields
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -53,6 +53,7 @@ _SHELVES = (
 )
 WALKS = ("plain", "lenient")
 _AT_ONCE = 5000
+_SIGNATURE = [field.name for field in fields(rules.Signature)]
 _ENCODER = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False)
 
 
@@ -111,13 +112,13 @@ class Index:
 
     # ------------------------------------------------------------------------------ documents
 
-    def document(self, oid: str) -> tuple[str, Any] | None:
-        """The kind and the plain value of a document that was checked, by its blob."""
+    def document(self, oid: str) -> tuple[str, str] | None:
+        """The kind and the plain value, as JSON, of a document that was checked, by its blob."""
         row = self._documents.get(oid)
         if row is None:
             query = "SELECT kind, value FROM documents WHERE oid = ?"
             row = self._database.execute(query, (oid,)).fetchone()
-        return (row[0], json.loads(row[1])) if row else None
+        return (row[0], row[1]) if row else None
 
     def keep(self, oid: str, kind: str, value: str) -> None:
         """Remember a document that was checked: its kind's name, its plain value as text."""
@@ -388,12 +389,14 @@ def _forms(ledger: Ledger, library: Library) -> dict[str, Form[Any, Any]]:
     return {
         "files": plain(lambda one: [one.oid, one.item.digest if one.item else ""], file),
         "versions": plain(
-            lambda all_: [astuple(one) for one in all_],
+            lambda all_: [(one.number, one.digest, one.index) for one in all_],
             lambda _, value: [Version(*one) for one in value],
         ),
         "statements": pair(
             _numbered,
-            lambda all_: [[known, astuple(one)] for known, one in all_],
+            lambda all_: [
+                [known, [getattr(one, name) for name in _SIGNATURE]] for known, one in all_
+            ],
             lambda _, value: [(known, rules.Signature(*one)) for known, one in value],
         ),
         "owners": plain(written_item, item),

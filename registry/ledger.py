@@ -256,12 +256,13 @@ class Ledger:
 
     def association_state(self, path: str) -> AssociationState:
         """The state of the association at `path`, by rules 3 and 4; a LookupError if none is."""
-        if path not in self._states:
+        state = self._states.get(path)
+        if state is None:
             item = self.item(path)
             if item is None or item.place.kind != "association":
                 raise LookupError(path)
-            self._states[path] = self._association(item)
-        return self._states[path]
+            state = self._states[path] = self._association(item)
+        return state
 
     def _association(self, item: Item[kinds.Association]) -> AssociationState:
         place = item.place
@@ -321,12 +322,15 @@ class Ledger:
         """Judge associations anew from here on: something that they depend on has changed."""
         self._states.clear()
 
-    def put(self, place: Place, oid: str, item: Item[Any] | None) -> None:
-        """Take in a file as it is from this commit on."""
+    def put(self, place: Place, oid: str, item: Item[Any] | None, *, first: bool) -> None:
+        """Take in a file as it is from this commit on; the first time, where it was added."""
         self.files[place.path] = File(place, oid, item)
         if item is not None:
             version = Version(rules.number(item.manifest.spec), item.digest, len(self.commits) - 1)
-            self.versions.setdefault(place.path, []).append(version)
+            if first:
+                self.versions[place.path] = [version]
+            else:
+                self.versions.setdefault(place.path, []).append(version)
 
     def sign(self, place: Place, digest: str, signature: rules.Signature) -> None:
         """Take in a statement that counts for these bytes."""

@@ -108,10 +108,11 @@ def _classified(path: str) -> Place:
         place = _manifest(path)
     else:
         place = None
-    return place or Place("other", path, _is_governed(path))
+    return place or Place("other", path, is_governed(path))
 
 
-def _is_governed(path: str) -> bool:
+def is_governed(path: str) -> bool:
+    """Whether the registry's rules know this path: `classify(path).governed`, for less."""
     top, slash, _ = path.partition("/")
     # The admins' statements over registry.yaml lie beside it, at the top.
     beside = not slash and path.startswith("registry.") and path.endswith(_BUNDLE)
@@ -174,8 +175,8 @@ def _statement(path: str) -> Place | None:
     parts = stem.split(".")
     words = 2 if len(parts) > 1 and parts[1] == "settings" else 1
     subject = folder + slash + ".".join(parts[:words]) + ".yaml"
-    about = _manifest(subject)
-    if about is None:
+    about = classify(subject)  # which comes with it, or was just asked for
+    if about.kind in ("other", "handover"):
         return None
     tail = parts[words:]
     if not tail and about.kind == "result":

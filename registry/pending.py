@@ -9,11 +9,17 @@ from .ledger import Ledger
 from .paths import settings_path
 
 
+def _pending(ledger: Ledger, folder: str, touched: set[str] | None) -> list[str]:
+    """What waits below a folder, of the paths that something has happened to (None: of all)."""
+    if touched is None:
+        return sorted(path for path in ledger.pending if path.startswith(folder))
+    here = [path for path in touched if path.startswith(folder)]
+    return sorted(path for path in here if path in ledger.pending)
+
+
 def settle_owners(ledger: Ledger, touched: set[str] | None = None) -> None:
     """Put pending owners in force whose signatures are complete."""
-    for path in sorted(ledger.pending if touched is None else ledger.pending.keys() & touched):
-        if not path.startswith("owners/"):
-            continue
+    for path in _pending(ledger, "owners/", touched):
         item = ledger.item(path)
         if item is None:
             continue
@@ -33,9 +39,7 @@ def settle_owners(ledger: Ledger, touched: set[str] | None = None) -> None:
 
 def settle_benchmarks(ledger: Ledger, touched: set[str] | None = None) -> None:
     """Put pending benchmarks in force: signed, their first settings too, their cubes there."""
-    for path in sorted(ledger.pending if touched is None else ledger.pending.keys() & touched):
-        if not path.startswith("benchmarks/"):
-            continue
+    for path in _pending(ledger, "benchmarks/", touched):
         item, settings = ledger.item(path), ledger.item(settings_path(path))
         if item is None:
             continue

@@ -93,6 +93,7 @@ def strip_comment(line: str) -> str:
     return public_key
 
 
+@lru_cache(maxsize=4096)
 def fingerprint(public_key: str) -> str:
     """OpenSSH's fingerprint of a public key: `SHA256:` and unpadded base64."""
     sha = hashlib.sha256(key_blob(public_key)).digest()

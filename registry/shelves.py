@@ -10,10 +10,12 @@ import json
 import sqlite3
 from collections.abc import Callable, Iterator, MutableMapping
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, overload
 
 K = TypeVar("K")
 V = TypeVar("V")
+D = TypeVar("D")
+_NOTHING = object()
 _encode = json.JSONEncoder(separators=(",", ":")).encode  # `dumps` makes one at each call
 _HEAVY = 10_000
 _KEPT = 4096  # decoded rows that are kept for the next question
@@ -77,18 +79,28 @@ class Shelf(MutableMapping[K, V]):
     # ------------------------------------------------------------------------------- reading
 
     def __getitem__(self, key: K) -> V:
+        value = self.get(key, _NOTHING)
+        if value is _NOTHING:
+            raise KeyError(key)
+        return value  # type: ignore[return-value]  # it is not _NOTHING
+
+    @overload
+    def get(self, key: K) -> V | None: ...
+    @overload
+    def get(self, key: K, default: D) -> V | D: ...
+    def get(self, key: K, default: object = None) -> object:
+        """The value of a key, or the default: what is not there is asked for often."""
         if key in self._new:
             return self._new[key]
-        if key in self._gone:
-            raise KeyError(key)
-        if key not in self._read:
-            row = self._row("value", key)
-            if row is None:
-                raise KeyError(key)
-            if len(self._read) >= _KEPT:
-                self._read = {}
-            self._read[key] = self._form.unvalue(key, json.loads(row[0]))
-        return self._read[key]
+        if key in self._read:
+            return self._read[key]
+        row = None if key in self._gone else self._row("value", key)
+        if row is None:
+            return default
+        if len(self._read) >= _KEPT:
+            self._read = {}
+        value = self._read[key] = self._form.unvalue(key, json.loads(row[0]))
+        return value
 
     def __contains__(self, key: object) -> bool:
         if key in self._new:

@@ -8,6 +8,7 @@ index on disk (`index.py`) needs no other key. A file that is no document is lef
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from ..schemas import manifests as kinds
@@ -18,7 +19,8 @@ from .public_keys import key_blob
 from .rules import number
 
 if TYPE_CHECKING:
-    from ..schemas.documents import Document
+    from ..schemas.documents import Document, Known
+    from .ahead import Read
     from .git import Repository
     from .index import Index
     from .statements import Bundle, Checked
@@ -152,34 +154,24 @@ class Library:
         self._index = index
         self._blobs: dict[str, bytes] = {}
         self._held = 0
-        self._documents: dict[str, Document | InvalidDocumentError] = {}
+        self._documents: dict[str, Known | InvalidDocumentError] = {}
         self._checked: dict[str, Checked] = {}
+        self._read: dict[str, tuple[str, int]] = {}  # by another process: digest and size
 
-    def read(self, blobs: Iterable[tuple[str, str]]) -> list[tuple[str, str, bytes]]:
-        """Blobs given by path and id, as many as half the room takes; they are not kept yet."""
-        paths = {oid: path for path, oid in blobs}
-        found, held = [], 0
-        for oid, data in self._repository.blobs(paths, cap=MANIFEST_LIMIT):
-            found.append((paths[oid], oid, data))
-            held += len(data)
-            if held > ROOM // 2:
-                break
-        return found
+    @property
+    def folder(self) -> Path:
+        """The clone's folder."""
+        return self._repository.folder
 
     def take(
-        self,
-        blobs: Iterable[tuple[str, str, bytes]],
-        documents: Iterable[tuple[str, str, str]],
-        statements: Iterable[tuple[str, "Checked"]],
+        self, documents: Iterable["Read"], statements: Iterable[tuple[str, "Checked"]]
     ) -> None:
-        """Keep blobs that were read, and what another process of ours made of them (`ahead.py`)."""
-        for _, oid, data in blobs:
-            self._blobs[oid] = data
-            self._held += len(data)
+        """Keep what another process of ours made of blobs that it has read (`ahead.py`)."""
         self._checked.update(statements)
         if self._index is not None:
-            for oid, kind, value in documents:
-                self._index.keep(oid, kind, value)
+            for one in documents:
+                self._index.keep(one.oid, one.kind, one.value)
+                self._read[one.oid] = (one.digest, one.size)
 
     def bundle(self, oid: str) -> "Bundle | Checked":
         """The bundle in a blob; a SignatureError if it is none."""
@@ -189,7 +181,8 @@ class Library:
 
     def prepare(self, oids: Iterable[str]) -> None:
         """Read these blobs in one go, as many as memory has room for; the others as they come."""
-        unknown = (oid for oid in oids if oid not in self._blobs)
+        known = (self._blobs, self._read, self._checked)
+        unknown = (oid for oid in oids if not any(oid in one for one in known))
         for oid, data in self._repository.blobs(unknown, cap=MANIFEST_LIMIT):
             if oid not in self._blobs:
                 self._blobs[oid] = data
@@ -200,6 +193,7 @@ class Library:
     def forget(self) -> None:
         """Let go of the blobs, and of what can be had from the index."""
         self._blobs, self._held = {}, 0
+        self._read, self._checked = {}, {}
         if self._index is not None:
             self._documents = {}
 
@@ -216,6 +210,8 @@ class Library:
 
     def item(self, place: Place, oid: str) -> Item[Any]:
         """The document in a blob, as what lies at `place`; else an InvalidDocumentError."""
+        if oid in self._read:
+            return self._item_read(place, oid)
         document = self._documents.get(oid)
         if document is None:
             document = self._document(place, oid)
@@ -223,6 +219,18 @@ class Library:
         if isinstance(document, InvalidDocumentError):
             raise _moved(document, place.path)
         return _placed(place, document)
+
+    def _item_read(self, place: Place, oid: str) -> Item[Any]:
+        from .index import StoredItem
+
+        known, size = self._read[oid]
+        if size > place.limit:
+            raise InvalidDocumentError([_too_large(place)])
+        item = StoredItem(place.path, oid, known, self)
+        problems = place_problems(place, item)
+        if problems:
+            raise InvalidDocumentError(problems)
+        return item
 
     def manifest(self, oid: str) -> Any:
         """The manifest of a document that was checked before."""
@@ -233,7 +241,7 @@ class Library:
             return documents.remembered(*known)
         return documents.load(self._repository.blob(oid), file=oid).manifest
 
-    def _document(self, place: Place, oid: str) -> "Document | InvalidDocumentError":
+    def _document(self, place: Place, oid: str) -> "Known | InvalidDocumentError":
         if self._index is None:
             return load_at(place.path, self.data(oid))
         from ..schemas import documents
@@ -241,7 +249,7 @@ class Library:
         known = self._index.document(oid)
         data = self.data(oid)
         if known is not None and len(data) <= place.limit:
-            return documents.remembered_document(data, *known, file=place.path)
+            return documents.Known(place.path, data, documents.remembered(*known))
         document = load_at(place.path, data)
         if not isinstance(document, InvalidDocumentError):
             from .index import plain_text
@@ -262,7 +270,7 @@ def read_item(path: str, data: bytes) -> Item[Any]:
     return _placed(place, document)
 
 
-def _placed(place: Place, document: "Document") -> Item[Any]:
+def _placed(place: Place, document: "Known") -> Item[Any]:
     problems = place_problems(place, document)
     if problems:
         raise InvalidDocumentError(problems)
@@ -272,15 +280,18 @@ def _placed(place: Place, document: "Document") -> Item[Any]:
 def load_at(path: str, data: bytes) -> "Document | InvalidDocumentError":
     from ..schemas import documents
 
-    limit = classify(path).limit
-    if len(data) > limit:
-        found = f"has more than {limit} bytes."
-        return InvalidDocumentError([Problem(path, None, "", found, "Make it smaller.")])
+    place = classify(path)
+    if len(data) > place.limit:
+        return InvalidDocumentError([_too_large(place)])
     try:
         return documents.load(data, file=path)
     except InvalidDocumentError as error:
         # a new one: what is kept must not hold the frames of the parsing, with all they know
         return InvalidDocumentError(error.problems)
+
+
+def _too_large(place: Place) -> Problem:
+    return Problem(place.path, None, "", f"has more than {place.limit} bytes.", "Make it smaller.")
 
 
 def _moved(error: InvalidDocumentError, path: str) -> InvalidDocumentError:
@@ -322,8 +333,10 @@ _KIND_AT: dict[str, type[Any]] = {
 }
 
 
-def place_problems(place: Place, document: "Document") -> list[Problem]:
+def place_problems(place: Place, document: "Known | Item[Any]") -> list[Problem]:
     """Where a document does not say what its path says."""
+    from ..schemas.yaml_subset import line_at, lines_of
+
     manifest = document.manifest
     wanted = _KIND_AT.get(place.kind, kinds.Settings)
     if place.kind == "settings" and place.subject.startswith("benchmarks/"):
@@ -334,7 +347,7 @@ def place_problems(place: Place, document: "Document") -> list[Problem]:
     return [
         Problem(
             place.path,
-            document.parsed.line(tuple(name.split("."))),
+            line_at(lines_of(document.data), tuple(name.split("."))),
             name,
             f"is {said!r}, and the path says {path!r}.",
             "Make them agree.",

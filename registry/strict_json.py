@@ -6,6 +6,7 @@ Every function names what it reads, and raises a SignatureError of one sentence 
 import json
 import re
 import unicodedata
+from functools import lru_cache
 
 from ..schemas.errors import SignatureError
 from .public_keys import strict_base64
@@ -15,20 +16,33 @@ from .public_keys import strict_base64
 _HIDDEN = frozenset(["Cc", "Cf", "Cs", "Zl", "Zp"])
 
 
+class _NotAllowedError(Exception):
+    """Something that JSON's grammar lets be, or Python's reading of it, and we do not."""
+
+
+def _pairs(items: list[tuple[str, object]]) -> dict[str, object]:
+    found = dict(items)
+    if len(found) != len(items):
+        raise _NotAllowedError("has the same JSON key twice")
+    return found
+
+
+def _constant(name: str) -> object:
+    raise _NotAllowedError(f"holds {name}, which is no JSON")
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_pairs, parse_constant=_constant)
+
+
 def parse_json(data: bytes, what: str) -> object:
     """JSON as its grammar has it, without one key twice anywhere."""
-
-    def pairs(items: list[tuple[str, object]]) -> dict[str, object]:
-        found = dict(items)
-        if len(found) != len(items):
-            raise SignatureError(f"A {what} has the same JSON key twice.")
-        return found
-
-    def constant(name: str) -> object:
-        raise SignatureError(f"A {what} holds {name}, which is no JSON.")
-
     try:
-        value: object = json.loads(data.decode(), object_pairs_hook=pairs, parse_constant=constant)
+        text = data.decode()
+        if text.startswith("\ufeff"):
+            raise ValueError("it begins with a byte order mark")
+        value: object = _DECODER.decode(text)
+    except _NotAllowedError as error:
+        raise SignatureError(f"A {what} {error}.") from None
     except (ValueError, RecursionError) as error:
         cause = "it is nested too deeply" if isinstance(error, RecursionError) else error
         raise SignatureError(f"A {what} is not JSON in UTF-8: {cause}.") from None
@@ -39,7 +53,9 @@ def take_fields(what: str, value: object, *names: str) -> tuple[object, ...]:
     """The values of an object that has these fields and no other; `name?` may be absent (None)."""
     if not isinstance(value, dict):
         raise SignatureError(f"A statement's {what} is not a JSON object.")
-    known = [name.removesuffix("?") for name in names]
+    known, exactly = _known(names)
+    if value.keys() == exactly:  # as nearly always; what is wrong else is found below
+        return tuple([value[name] for name in known])
     for name in value:
         if name not in known:
             raise SignatureError(f"A statement's {what} has the unknown field {name[:60]!r}.")
@@ -49,6 +65,13 @@ def take_fields(what: str, value: object, *names: str) -> tuple[object, ...]:
         if name.endswith("?") and value.get(name[:-1], "") is None:
             raise SignatureError(f"A statement's {name[:-1]} is null: leave it out instead.")
     return tuple(value.get(name) for name in known)
+
+
+@lru_cache
+def _known(names: tuple[str, ...]) -> tuple[tuple[str, ...], frozenset[str] | None]:
+    """The fields without their marks; and as a set, if none of them may be absent."""
+    known = tuple(name.removesuffix("?") for name in names)
+    return known, frozenset(known) if known == names else None
 
 
 def take_one(what: str, value: object) -> object:

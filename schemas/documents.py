@@ -47,18 +47,24 @@ _TOP = ("apiVersion", "kind", "metadata", "spec")
 
 
 @dataclass(frozen=True)
-class Document:
-    """A manifest that was checked, with the bytes that it was read from."""
+class Known:
+    """A manifest that was checked, now or before, with the bytes that it was read from."""
 
     file: str
     data: bytes
     manifest: Manifest
-    parsed: Parsed
 
     @cached_property
     def digest(self) -> str:
         """The digest of the bytes: what pins name and statements sign."""
         return digest(self.data)
+
+
+@dataclass(frozen=True)
+class Document(Known):
+    """A manifest that was checked just now, with its plain value."""
+
+    parsed: Parsed
 
 
 MOST_PROBLEMS = 100
@@ -78,15 +84,10 @@ def load(data: bytes, *, file: str) -> Document:
     return Document(file, data, manifest, parsed)
 
 
-def remembered(kind: str, value: Any) -> Manifest:
-    """The manifest of a document that `load` has checked, from its kind's name and plain value."""
-    manifest: Manifest = _BY_NAME[kind].model_validate(value, by_alias=True, by_name=False)
+def remembered(kind: str, value: str) -> Manifest:
+    """The manifest of a document that `load` has checked: its kind's name, its value as JSON."""
+    manifest: Manifest = _BY_NAME[kind].model_validate_json(value, by_alias=True, by_name=False)
     return manifest
-
-
-def remembered_document(data: bytes, kind: str, value: Any, *, file: str) -> Document:
-    """The document in these bytes, which `load` has checked before."""
-    return Document(file, data, remembered(kind, value), Parsed(value, data))
 
 
 def load_as(data: bytes, kind: type[M], *, file: str) -> M:

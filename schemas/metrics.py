@@ -231,9 +231,14 @@ def _spread(
 
 def max_bits(declared: Mapping[str, Metric]) -> int:
     """⌈Σ log2((max - min)·10^decimals + 1)⌉ over these metrics, exactly: no float is involved."""
+    return _bits(tuple((one.min, one.max, one.decimals or 0) for one in declared.values()))
+
+
+@lru_cache(maxsize=256)  # the results of a benchmark mostly carry the same metrics
+def _bits(ranges: tuple[tuple[float, float, int], ...]) -> int:
     product = Fraction(1)
-    for metric in declared.values():
-        product *= _values(metric.min, metric.max, metric.decimals or 0)
+    for least, most, decimals in ranges:
+        product *= _values(least, most, decimals)
     above, below = product.numerator, product.denominator
     bits = max(0, above.bit_length() - below.bit_length() - 1)
     while below << bits < above:
@@ -285,10 +290,16 @@ def _implausible_value(name: str, value: float, metric: Metric, k: int) -> Itera
         yield f"{name} is {value}, outside of {metric.min} to {metric.max}"
     if metric.type == "integer" and not isinstance(value, int):
         yield f"{name} is {value}, not a whole number"
-    elif _exact(value) != round_half_even(value, metric.decimals or 0):
+    elif _too_fine(value, metric.decimals or 0):
         yield f"{name} is {value}, which has more than {metric.decimals or 0} decimals"
     if metric.kind == "count" and value < k:
         yield f"{name} is {value}, a count under k = {k}"
+
+
+def _too_fine(value: float, decimals: int) -> bool:
+    exact = _exact(value)
+    written: int = exact.as_tuple().exponent  # type: ignore[assignment]  # a finite number's
+    return written < -decimals and exact != round_half_even(value, decimals)
 
 
 def _implausibly_suppressed(

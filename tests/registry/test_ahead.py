@@ -5,6 +5,7 @@ import marshal
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,6 +13,7 @@ from medperf.registry import ahead, history
 from medperf.registry.index import Index
 from medperf.registry.statements import Checked, Statement
 from medperf.registry.view import open_view
+from medperf.schemas.digests import digest
 from medperf.schemas.errors import SignatureError
 from tests.registry.test_index import Actor, everything_of
 from tests.registry.world import World, everything, signer
@@ -56,7 +58,7 @@ def test_what_was_read_ahead_is_judged_as_what_was_not(
 
     def noted(self: ahead._Reader) -> ahead._Found:
         found = take(self)
-        documents.extend(kind for _, kind, _ in found[0])
+        documents.extend(one.kind for one in found[0])
         statements.extend(one for _, one in found[1])
         return found
 
@@ -72,7 +74,7 @@ def test_without_the_process_it_goes_on_alone(
     send = ahead._Reader.send
     sent = []
 
-    def killing(self: ahead._Reader, blobs: list[ahead.Blob]) -> None:
+    def killing(self: ahead._Reader, blobs: ahead.Blobs) -> None:
         send(self, blobs)
         sent.append(len(blobs))
         if len(sent) == 2 and self._process is not None:
@@ -83,8 +85,8 @@ def test_without_the_process_it_goes_on_alone(
     assert len(sent) > 3
 
 
-def test_the_process_ends_with_its_input() -> None:
-    reader = ahead._Reader()
+def test_the_process_ends_with_its_input(world: World) -> None:
+    reader = ahead._Reader(world.repository.folder)
     process = reader._process
     assert process is not None
     assert process.stdin is not None
@@ -93,21 +95,37 @@ def test_the_process_ends_with_its_input() -> None:
     reader.close()
 
 
-def test_what_is_no_document_and_whose_key_is_unknown_is_left_to_the_other(world: World) -> None:
-    tip = world.tip or ""
-    files = {
-        path: world.repository.blob(one.oid) for path, one in world.repository.tree(tip).items()
-    }
-    blobs = [(path, path, data) for path, data in files.items() if path.startswith("results/")]
-    blobs.append(("cubes/modeler/odd.yaml", "odd", b"kind: Nothing\n"))
+def answer(world: World, blobs: ahead.Blobs) -> tuple[list[ahead.Read], list[Any]]:
+    """What the second process says to one portion."""
     asked, answers = io.BytesIO(), io.BytesIO()
-    marshal.dump(blobs, asked)
+    marshal.dump(list(blobs), asked)
     asked.seek(0)
-    ahead.serve(asked, answers)
+    ahead.serve(world.repository, asked, answers)
     answers.seek(0)
     documents, statements = marshal.load(answers)  # noqa: S302 - written just now
-    assert {kind for _, kind, _ in documents} == {"Result"}
+    return [ahead.Read(*one) for one in documents], statements
+
+
+def test_what_is_no_document_and_whose_key_is_unknown_is_left_to_the_other(world: World) -> None:
+    files = world.repository.tree(world.tip or "")
+    blobs = [(path, one.oid) for path, one in files.items() if path.startswith("results/")]
+    signature = next(oid for path, oid in blobs if path.endswith(".json"))
+    blobs += [("cubes/modeler/odd.yaml", signature), ("README.md", files["registry.yaml"].oid)]
+    documents, statements = answer(world, blobs)
+    assert {one.kind for one in documents} == {"Result"}
     assert statements == []  # no owner's file was among them
+    for one in documents:
+        data = world.repository.blob(one.oid)
+        assert (one.digest, one.size) == (digest(data), len(data))
+
+
+def test_a_statement_counts_by_the_key_of_an_owner_that_came_with_it(world: World) -> None:
+    files = world.repository.tree(world.tip or "")
+    blobs = [(path, one.oid) for path, one in files.items()]
+    _, statements = answer(world, sorted(blobs, reverse=True))
+    _, all_of_them = answer(world, blobs)
+    assert sorted(map(str, statements)) == sorted(map(str, all_of_them))
+    assert len(statements) > 10
 
 
 def test_a_checked_signature_is_that_of_its_key_only() -> None:
