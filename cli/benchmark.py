@@ -126,8 +126,11 @@ def submit(
             committee=committee or (place.member().by,),
             threshold=threshold,
         )
+        path = f"benchmarks/{place.owner}/{name}.yaml"
+        submissions.check_new(view, path, "benchmark")
+        submissions.check_members(view, committee)
         data = submissions.checked(
-            f"benchmarks/{place.owner}/{name}.yaml",
+            path,
             submissions.benchmark_manifest(view, place.owner, parts),
         )
         report = run_trial(place, submissions.benchmark_setup(view, data), say=say)

@@ -125,12 +125,14 @@ def submit(ctx: click.Context, data_uid: str, yes: bool) -> None:
     Example:
       medperf dataset submit --data_uid 6d6e0cbb99ab
     """
-    from ..reconciler.submissions import dataset_files
+    from ..reconciler.submissions import check_new, dataset_files
+    from ..registry.paths import dataset_path
 
     with workplace(ctx) as place:
         dataset = place.datasets.find(data_uid)
-        files = dataset_files(place, place.view(), dataset)
-        ref = f"{place.owner}/{dataset.record.name}"
+        view, ref = place.view(), f"{place.owner}/{dataset.record.name}"
+        check_new(view, dataset_path(ref), "dataset")
+        files = dataset_files(place, view, dataset)
         ask_to_send(f"The metadata of {ref}", files, place.url, yes=yes)
         proposal = place.propose(f"dataset-{dataset.record.name}", files, f"Add the dataset {ref}")
     print_text(f"Proposed as {proposal.shown}. Merge it with: medperf proposal merge {proposal.id}")

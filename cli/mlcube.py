@@ -125,7 +125,7 @@ def submit(
       medperf mlcube submit --name prep --mlcube-file mlcube.yaml --image-file prep.tar \\
           --host upload --host-url https://files.example.org/cubes
     """
-    from ..reconciler.submissions import CubeRequest, cube_files, cube_of
+    from ..reconciler.submissions import CubeRequest, check_new_cube, cube_files, cube_of
     from ..runner.cubes import lacking, read_cube
 
     request = CubeRequest(
@@ -144,6 +144,7 @@ def submit(
         host_url=host_url,
     )
     with workplace(ctx) as place:
+        check_new_cube(place.view(), place.owner, request)
         cube = cube_of(place, request)
         for sentence in lacking(read_cube(cube), cube.spec.role):
             say(sentence)

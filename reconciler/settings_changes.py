@@ -16,6 +16,7 @@ from ..schemas.documents import load
 from ..schemas.errors import UsageError
 from ..schemas.manifests import BenchmarkSettingsSpec
 from ..schemas.names import resolve
+from .submissions import check_members
 from .workplace import Workplace
 
 Files = dict[str, bytes]
@@ -89,6 +90,7 @@ def _edit(view: View, benchmark: str, change: Change) -> Callable[[dict[str, Any
             spec["active"] = change.active
         if change.description is not None:
             spec["description"] = change.description
+        check_members(view, change.add)
         _committee(spec["committee"], change)
         for side, rule in (
             ("models", change.approve_models),

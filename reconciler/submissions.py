@@ -4,7 +4,7 @@ Each function returns the exact files, by path, so that they can be shown before
 Statements of the person who hands in are among them; others' follow at review.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -34,7 +34,7 @@ from ..schemas.documents import dump, load
 from ..schemas.errors import UsageError
 from ..schemas.manifests import API_VERSION, Asset, Benchmark, Cube, Metric, Resources
 from ..schemas.metrics import check_statistics, parse_evaluator_file
-from ..schemas.names import check_name
+from ..schemas.names import check_name, resolve
 from ..schemas.yaml_subset import parse
 from .datasets import LocalDataset
 from .disclosure import read_once
@@ -57,6 +57,29 @@ def cube_files(cube: Cube) -> Files:
     ref = f"{cube.metadata.owner}/{cube.metadata.name}"
     path = cube_path(ref)
     return {path: checked(path, cube)}
+
+
+def check_new_cube(view: View, owner: str, request: "CubeRequest") -> None:
+    """A UsageError where the name is taken or wrong, or what it replaces is not there."""
+    check_name(request.name, "cube's name")
+    check_new(view, cube_path(f"{owner}/{request.name}"), "cube")
+    if request.replaces is not None and request.replaces not in view.cubes:
+        found = resolve(request.replaces, view.cubes, "cube")
+        raise UsageError(f"--replaces is written in full: {found}.")
+
+
+def check_new(view: View, path: str, what: str) -> None:
+    """A UsageError if an object is in the registry already, where it never changes."""
+    if view.file(path) is not None:
+        ref = "/".join(path.removesuffix(".yaml").split("/")[1:])
+        how = "submit it with another --name" + (" and --replaces" if what == "cube" else "")
+        if what == "dataset":
+            how = "create it with another --name"
+        raise UsageError(
+            f"The {what} {ref} is in the registry already, and what is there never changes. "
+            f"Something else, or a new version: {how}. Texts: 'medperf "
+            f"{'mlcube' if what == 'cube' else what} settings {ref}'."
+        )
 
 
 @dataclass(frozen=True)
@@ -85,12 +108,15 @@ def benchmark_manifest(view: View, owner: str, parts: BenchmarkParts) -> dict[st
             f"{', '.join(allowed[1:])}; see docs/registry.md."
         )
     pins = {}
-    for field, uid in (
-        ("preparator", parts.preparator),
-        ("referenceModel", parts.reference_model),
-        ("evaluator", parts.evaluator),
+    for field, role, uid in (
+        ("preparator", "preparator", parts.preparator),
+        ("referenceModel", "model", parts.reference_model),
+        ("evaluator", "evaluator", parts.evaluator),
     ):
         item = view.cube(uid)
+        found = item.manifest.spec.role
+        if found != role:
+            raise UsageError(f"{item.ref} is a cube of the role {found}, and a {role} is wanted.")
         pins[field] = {"ref": item.ref, "digest": item.digest}
     spec: dict[str, Any] = {
         **pins,
@@ -110,6 +136,17 @@ def benchmark_manifest(view: View, owner: str, parts: BenchmarkParts) -> dict[st
         },
         "spec": spec,
     }
+
+
+def check_members(view: View, members: Iterable[str]) -> None:
+    """A UsageError for somebody who is no member of any owner, with the nearest who are."""
+    known = {
+        f"{owner}/{member.name}"
+        for owner, item in view.owners.items()
+        for member in item.manifest.spec.members
+    }
+    for member in members:
+        resolve(member, known, "member")
 
 
 def benchmark_setup(view: View, data: bytes) -> TrialSetup:
@@ -146,6 +183,7 @@ def benchmark_files(
     ref = f"{place.owner}/{parts.name}"
     path = benchmark_path(ref)
     settings = settings_path(path)
+    check_members(view, parts.committee)
     settings_data = checked(
         settings,
         {

@@ -6,11 +6,13 @@ terminal or turn the reading direction are spelt out; what is long is cut.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from .summary import Block, Commands, Facts, Grid, Points, Section, Summary, Words
 
 LONGEST = 300
+ROOM = 78  # of a terminal's 80 columns, two are the indentation
+NARROW = 22
 LIMIT = 60_000  # GitHub takes 65,536 characters of a comment
 _CUT = "_The rest is too long to be shown here: look at it by the commands below._\n"
 _TICKS = re.compile("`+")
@@ -115,11 +117,24 @@ def _lines(block: Block) -> Iterator[str]:
     elif isinstance(block, Commands):
         yield from (f"  {_plain(line)}" for line in block.lines)
     elif isinstance(block, Facts):
-        width = max((len(name) for name, _ in block.rows), default=0)
-        yield from (f"{_plain(name):<{width}}  {_plain(value)}" for name, value in block.rows)
+        yield from _columns([(_plain(name), _plain(value)) for name, value in block.rows])
     else:
         rows = [block.headers, *block.rows]
-        cells = [[_plain(cell) for cell in row] for row in rows]
-        widths = [max(len(row[at]) for row in cells) for at in range(len(block.headers))]
-        for row in cells:
+        yield from _columns([[_plain(cell) for cell in row] for row in rows])
+
+
+def _columns(rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    """A table; what does not fit beside the rest stands below, whole, as it is for copying."""
+    widths = [max(len(row[at]) for row in rows) for at in range(len(rows[0]))] if rows else []
+    if sum(widths) + 2 * (len(widths) - 1) <= ROOM:
+        for row in rows:
             yield "  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True))
+        return
+    for row in rows:
+        line = ""
+        for cell, width in zip(row, widths, strict=True):
+            if line.strip() and len(line.rstrip()) + 2 + len(cell) > ROOM:
+                yield line
+                line = "    "
+            line += f"{cell:<{width if width <= NARROW else 0}}  "
+        yield line

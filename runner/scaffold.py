@@ -4,6 +4,7 @@ The templates of the three roles fit together: the model and the evaluator read 
 writes, so a fresh set runs at once in `medperf test run`.
 """
 
+import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -114,7 +115,14 @@ def pack_demo(data: Path, labels: Path, target: Path, *, metadata: Path | None =
             index[key] = _add(files, key.removesuffix("_path"), where)
     lines: Mapping[str, str] = index
     files["paths.yaml"] = "".join(f"{key}: {value}\n" for key, value in lines.items()).encode()
-    write_tar(files, target)
+    beside = target.with_name(f".{target.name}.{os.getpid()}.tar.gz")
+    try:
+        write_tar(files, beside)
+        if target.exists() and (target.is_dir() or file_digest(target) != file_digest(beside)):
+            raise UsageError(f"{target} is there already and something else: name a new file.")
+        beside.replace(target)
+    finally:
+        beside.unlink(missing_ok=True)
     return Packed("--demo-url", target, file_digest(target), target.stat().st_size)
 
 

@@ -51,9 +51,13 @@ def _council(council: Council, path: Path) -> Iterator[Complaint]:
     if council.threshold > len(council.members):
         yield Complaint(
             (*path, "threshold"),
-            f"is {council.threshold}, but there are {len(council.members)} members.",
+            f"is {council.threshold}, but {_people(len(council.members))}.",
             f"Write at most {len(council.members)}, or add members.",
         )
+
+
+def _people(number: int) -> str:
+    return "there is 1 member" if number == 1 else f"there are {number} members"
 
 
 def _owner(manifest: Owner) -> Iterator[Complaint]:

@@ -80,6 +80,12 @@ def test_a_demo_dataset_that_was_packed_here_serves_as_the_data(
 ) -> None:
     assert run(["dataset", "pack-demo", *OWN, "--output", "demo set.tar.gz"]) == 0
     assert file_digest(cubes / "demo set.tar.gz") in capsys.readouterr().out
+    taken = ["--output", "preparator/sample/labels.csv"]
+    before = (cubes / taken[1]).read_bytes()
+    assert run(["dataset", "pack-demo", *OWN, *taken]) == 2
+    assert (cubes / taken[1]).read_bytes() == before, "nobody's file is written over"
+    assert run(["dataset", "pack-demo", *OWN, "--output", "demo set.tar.gz"]) == 0, "the same"
+    capsys.readouterr()
     declared = "--metrics=evaluator/metrics.yaml"
     assert run([*TEST, "--demo-url", "demo set.tar.gz", declared, *SANDBOX, "--json"]) == 0
     found = report(capsys)

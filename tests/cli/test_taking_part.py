@@ -226,3 +226,35 @@ def test_results_are_listed_by_benchmark_model_and_dataset(published: Desks) -> 
         wrong = published.hospital("result", "ls", option, f"{value}x")
         assert (wrong.code, "Did you mean" in wrong.err) == (2, True)
     assert published.hospital("result", "ls", "-m", "committee/prep", "--json").json == []
+
+
+def test_what_is_registered_is_not_proposed_again(
+    published: Desks, cube: tuple[str, ...], tmp_path: Path
+) -> None:
+    desks = published
+    desks.world.add_model("mine")
+    refused = desks.modeler("mlcube", "submit", "--name", "mine", *cube, "-y")
+    assert (refused.code, "is in the registry already" in refused.err) == (2, True)
+    assert "--replaces" in refused.err
+    wrong = desks.modeler("mlcube", "submit", "--name=new", *cube, "--replaces=modeler/mien", "-y")
+    assert (wrong.code, "Did you mean modeler/mine?" in wrong.err) == (2, True)
+    again = desks.hospital("dataset", "submit", "--data_uid", "chest", "-y")
+    assert (again.code, "is in the registry already" in again.err) == (2, True)
+    (tmp_path / "metrics.yaml").write_bytes(METRICS)
+    words = ("benchmark", "submit", "--demo-url=demo.tar.gz", "--metrics=metrics.yaml", "-y")
+    cubes = {"-p": "prep", "-m": "ref", "-e": "eval"}
+    pack(tmp_path / "demo.tar.gz", {"paths.yaml": b"data_path: d\nlabels_path: l\n"})
+
+    def submit(name: str, *more: str, **other: str) -> str:
+        chosen = {**cubes, **{f"-{key}": value for key, value in other.items()}}
+        parts = [word for pair in chosen.items() for word in pair]
+        answer = desks.committee(*words, "--name", name, *parts, *more)
+        assert answer.code == 2, answer.said
+        return answer.err
+
+    assert "is in the registry already" in submit("toy")
+    assert "is a cube of the role evaluator, and a preparator is wanted" in submit("x", p="eval")
+    assert "Did you mean committee/alice?" in submit("x", "--committee", "committee/alise")
+    settings = ("benchmark", "settings", "toy", "--add-member", "committee/alise", "-y")
+    assert "Did you mean committee/alice?" in desks.committee(*settings).err
+    assert desks.committee("proposal", "ls", "--json").json == []

@@ -61,6 +61,10 @@ def test_the_terminal_says_what_the_browser_says(world: World) -> None:
     for section in made.sections:
         assert section.heading in text
     assert "a member of the committee of committee/cxr" in text
+    for line in text.splitlines():
+        if len(line) > 80:  # what must stay whole to be copied has a line of its own
+            assert line.startswith("    "), line
+            assert "  " not in line.strip(), line
 
 
 def test_the_committee_sees_whose_key_signed_the_commit(world: World) -> None:
