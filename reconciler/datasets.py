@@ -139,20 +139,25 @@ class LocalDatasets:
             None,
         )
 
+    def meant(self, uid: str) -> list[LocalDataset]:
+        """The prepared datasets that `uid` may mean: by 12 or more hex digits, else by name."""
+        known, name = list(self.prepared()), uid.rpartition("/")[2]
+        by_uid = [d for d in known if len(uid) >= 12 and d.content_hash.hex().startswith(uid)]
+        return by_uid or [d for d in known if d.record.name == name]
+
     def find(self, uid: str) -> LocalDataset:
         """The prepared dataset that `uid` means: 12 or more hex digits, a name, or owner/name."""
-        known = list(self.prepared())
+        same = self.meant(uid)
+        if len(same) == 1:
+            return same[0]
+        if same:  # the same data, prepared twice, or two preparations of one name
+            names = {d.record.name for d in same}
+            words = sorted(names) if len(names) == len(same) else [d.uid for d in same]
+            raise UsageError(
+                f"More than one local dataset is called {uid!r}: write {' or '.join(words)}."
+            )
         name = uid.rpartition("/")[2]
-        for same in (
-            [d for d in known if len(uid) >= 12 and d.content_hash.hex().startswith(uid)],
-            [d for d in known if d.record.name == name],
-        ):
-            if len(same) == 1:
-                return same[0]
-            if same:
-                uids = ", ".join(d.uid for d in same)
-                raise UsageError(f"More than one local dataset is called {uid!r}: write {uids}.")
-        close = nearest(name, (d.record.name for d in known))
+        close = nearest(name, (d.record.name for d in self.prepared()))
         hint = f" Did you mean {' or '.join(close)}?" if close else ""
         raise UsageError(
             f"There is no prepared dataset {uid!r} on this machine.{hint} "

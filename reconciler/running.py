@@ -76,17 +76,17 @@ def _wanted(
 
 
 def registered_dataset(place: Workplace, view: View, uid: str) -> str:
-    """`owner/name` of a registered dataset: by its name, or by the uid of the data here."""
-    for dataset in place.datasets.prepared():
-        if len(uid) >= 12 and dataset.content_hash.hex().startswith(uid):
-            ref = f"{place.owner}/{dataset.record.name}"
-            if ref not in view.datasets:
-                raise UsageError(
-                    f"The dataset {uid} is not in the registry yet: "
-                    f"'medperf dataset submit --data_uid {uid}', then merge its proposal."
-                )
-            return ref
-    return view.dataset(uid).ref
+    """`owner/name` of a registered dataset; this machine's own comes before others'."""
+    owner = uid.rpartition("/")[0] or place.owner
+    if owner != place.owner or not place.datasets.meant(uid):
+        return view.dataset(uid).ref
+    ref = f"{place.owner}/{place.datasets.find(uid).record.name}"
+    if ref not in view.datasets:
+        raise UsageError(
+            f"The dataset {uid} is not in the registry yet: "
+            f"'medperf dataset submit --data_uid {uid}', then merge its proposal."
+        )
+    return ref
 
 
 def _forget(place: Workplace, runs: Sequence[PlannedRun], *, named: bool, say: Say) -> None:

@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 
 from medperf.reconciler.preparing import RawParts, create_dataset, reference_run
+from medperf.reconciler.running import registered_dataset
+from medperf.schemas.documents import dump
 from medperf.schemas.errors import DataError, TaskError, UsageError
 
 from .world import World, quiet, raw_data
@@ -104,6 +106,30 @@ def test_a_reference_run_needs_a_submitted_dataset(world: World) -> None:
     create_dataset(place, place.view(), parts(raw), say=quiet)
     with pytest.raises(UsageError, match="is not in the registry yet"):
         reference_run(place, place.view(), benchmark="toy", data_uid="second", say=quiet)
+
+
+def test_a_name_means_this_sites_own_dataset_first(world: World) -> None:
+    place = world.hospital
+    text = dump(place.view().dataset("hospital/chest").manifest).decode()
+    others = text.replace("owner: hospital", "owner: modeler").encode()
+    world.push({"datasets/modeler/chest.yaml": others}, by="modeler")
+    place.fetch()
+    view = place.view()
+    with pytest.raises(UsageError, match="More than one dataset"):
+        view.dataset("chest")
+    assert registered_dataset(place, view, "chest") == "hospital/chest"
+    assert registered_dataset(place, view, world.dataset().uid) == "hospital/chest"
+    assert registered_dataset(place, view, "modeler/chest") == "modeler/chest"
+
+
+def test_the_same_data_prepared_twice_are_told_apart_by_name(world: World) -> None:
+    place = world.hospital
+    raw = raw_data(world.folder / "more")
+    made = [create_dataset(place, place.view(), parts(raw, n), say=quiet) for n in ("one", "two")]
+    assert made[0].uid == made[1].uid
+    with pytest.raises(UsageError, match="write chest or one or two"):
+        place.datasets.find(made[0].uid)
+    assert place.datasets.find("two").path == made[1].path
 
 
 def test_datasets_are_found_by_uid_and_name(world: World) -> None:
