@@ -134,35 +134,28 @@ class Maker:
         temporary.replace(self.store / f"{name}.json")
 
     def _pull(self, source: ImageSource, hexes: str, say: Progress) -> Path:
-        """Pull by digest, through spython; it gives a path even when nothing was pulled."""
+        """Pull by digest: a build of our own, packed four times as fast as a pull packs."""
         reference = source.reference or ""
         if "@sha256:" not in reference:
             raise EngineError(f"{reference} is not pinned: write name@sha256:…")
-        from spython.main import Client
-
         say(f"pulling {reference}")
         self.store.mkdir(mode=0o700, parents=True, exist_ok=True)
         name = f"{hexes}.sif"
         temporary = self.store / f".pull.{os.getpid()}.sif"
         temporary.unlink(missing_ok=True)
+        words = ["build", "--disable-cache", "--mksquashfs-args", _ZSTD, str(temporary)]
         try:
-            Client.quiet = True
-            Client.pull(
-                f"docker://{reference}",
-                name=temporary.name,
-                pull_folder=str(self.store),
-                quiet=True,
-            )
-        except (SystemExit, OSError, ValueError) as error:
-            raise EngineError(f"{reference} cannot be pulled: {error}.", transient=True) from error
-        if not temporary.is_file() or not is_sif(temporary):
-            temporary.unlink(missing_ok=True)
+            self._apptainer([*words, f"docker://{reference}"], "pulling", callers=True)
+            _check_platform(source, f"linux/{self._architecture(temporary)}")
+            temporary.replace(self.store / name)
+        except _BuildError as error:
             raise EngineError(
-                f"{reference} cannot be pulled: is it in its registry, and is this machine online?",
+                f"{reference} cannot be pulled: {error.reason} Is it in its registry, and is this "
+                "machine online?",
                 transient=True,
-            )
-        _check_platform(source, f"linux/{self._architecture(temporary)}")
-        temporary.replace(self.store / name)
+            ) from error
+        finally:
+            temporary.unlink(missing_ok=True)
         self._note(source, name, None)
         return self.store / name
 
@@ -175,14 +168,15 @@ class Maker:
             found = found.get(key) if isinstance(found, dict) else None
         return str(found) if found else _here()
 
-    def _apptainer(self, words: list[str], doing: str) -> None:
+    def _apptainer(self, words: list[str], doing: str, *, callers: bool = False) -> None:
+        """Run it; with `callers` in the caller's environment: credentials, proxies, NOHTTPS."""
         scratch = self.store / f".scratch.{os.getpid()}"
         scratch.mkdir(mode=0o700, exist_ok=True)
         try:
             with progress.work(f"Apptainer: {doing}"):
                 done = subprocess.run(  # noqa: S603
                     [self.program, "--silent", *words],
-                    env=build_environment(scratch),
+                    env=_pull_environment(scratch) if callers else build_environment(scratch),
                     stdin=subprocess.DEVNULL,
                     capture_output=True,
                     check=False,
@@ -191,8 +185,23 @@ class Maker:
             remove_tree(scratch)
         if done.returncode != 0:
             told = done.stderr.decode(errors="replace").strip().splitlines()
-            reason = told[-1] if told else f"status {done.returncode}"
-            raise EngineError(f"Apptainer failed while {doing}: {reason}")
+            raise _BuildError(doing, told[-1] if told else f"status {done.returncode}")
+
+
+class _BuildError(EngineError):
+    """Apptainer could not make an image."""
+
+    def __init__(self, doing: str, reason: str) -> None:
+        super().__init__(f"Apptainer failed while {doing}: {reason}")
+        self.reason = f"{reason.rstrip('.')}."
+
+
+def _pull_environment(scratch: Path) -> dict[str, str]:
+    return {
+        **os.environ,
+        **build_environment(scratch),
+        "HOME": os.environ.get("HOME", str(scratch)),
+    }
 
 
 def build_environment(scratch: Path) -> dict[str, str]:

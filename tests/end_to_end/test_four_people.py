@@ -114,8 +114,11 @@ def result_files(world: World) -> dict[str, str]:
     return {line.partition("\t")[2]: line.split()[2] for line in lines}
 
 
-def test_four_people(town: World, image_registry: str, tmp_path: Path) -> None:
+def test_four_people(
+    town: World, image_registry: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     world = town
+    monkeypatch.setenv("APPTAINER_NOHTTPS", "1")  # the image registry on loopback speaks http
     # ---- models: from an image registry, as a docker archive, as a SIF, and one that fails
     name = f"{image_registry}/toy/model:1.0"
     digest = push(world.assets / "cube.tar", name)
@@ -176,8 +179,9 @@ def test_four_people(town: World, image_registry: str, tmp_path: Path) -> None:
     ok(world, "hospital", "result", "submit", "--all", "-y")
     ok(world, "committee", "proposal", "merge", "sites/hospital/ward", "-y")
 
-    # ---- the clinic, on Apptainer: the SIF as it is, the archives converted
+    # ---- the clinic, on Apptainer: the SIF as it is, the archives converted, one pulled
     ok(world, "clinic", "reconcile", "--model", "sif")
+    assert f"pulling {digest}" in ok(world, "clinic", "reconcile", "--model", "pulled")
     ok(world, "clinic", "reconcile", "--model", "archived")
     ok(world, "clinic", "result", "submit", "--all", "-y")
     ok(world, "committee", "proposal", "merge", "sites/clinic/lab", "-y")
@@ -189,6 +193,7 @@ def test_four_people(town: World, image_registry: str, tmp_path: Path) -> None:
         ("hospital/chest", "modeler/half"),
         ("clinic/scans", "modeler/sif"),
         ("clinic/scans", "modeler/archived"),
+        ("clinic/scans", "modeler/pulled"),
     }
 
     # ---- the prepared dataset moves to another machine, and is whole there
