@@ -6,7 +6,7 @@ import click
 
 from .desk import ask_to_send, json_option, workplace, yes_option
 from .objects import show
-from .output import print_text
+from .output import print_text, say
 
 if TYPE_CHECKING:
     from ..reconciler.settings_changes import Change
@@ -105,10 +105,12 @@ def _show(place: "Workplace", named: str, *, as_json: bool) -> None:
 def change_settings(place: "Workplace", named: str, change: "Change", *, yes: bool) -> None:
     """Shows the changed file, asks, proposes, and merges it if nobody else must sign."""
     from ..reconciler.reviewing import review, sign_and_merge
-    from ..reconciler.settings_changes import settings_files
+    from ..reconciler.settings_changes import settings_files, strange_owners
 
     view = place.view()
     ref, serial, files = settings_files(place, view, named, change)
+    for sentence in strange_owners(view, change):
+        say(sentence)
     ask_to_send(f"New settings of {ref}", files, place.url, yes=yes)
     proposal = place.propose(f"settings-{ref}-{serial}", files, f"Change the settings of {ref}")
     print_text(f"Proposed as {proposal.shown}.")

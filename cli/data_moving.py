@@ -1,5 +1,6 @@
 """`medperf dataset pack-demo|export|import|check`: data as files, moved and compared."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -155,10 +156,21 @@ def print_local(dataset: "Described", *, as_json: bool) -> None:
         print_json(dataset)
         return
     for name, value in plain(dataset).items():
-        if isinstance(value, dict):
-            print_text(f"{name}:")
-            for key, one in value.items():
-                print_text(f"  {key}: {one}")
-        elif value not in (None, ""):
-            print_text(f"{name}: {value}")
+        if value not in (None, ""):
+            print_text("\n".join(_lines(name, value)))
     print_text("None of this has left by being shown.")
+
+
+def _lines(name: str, value: object, depth: int = 0) -> Iterator[str]:
+    """`name: value`; what is nested on lines of its own, a mapping of numbers alone on one."""
+    before = "  " * depth + f"{name}:"
+    if isinstance(value, bool):
+        yield f"{before} {'yes' if value else 'no'}"
+    elif not isinstance(value, dict):
+        yield f"{before} {value}"
+    elif depth > 1 and not any(isinstance(one, dict) for one in value.values()):
+        yield f"{before} " + ", ".join(f"{key} {one}" for key, one in value.items())
+    else:
+        yield before
+        for key, one in value.items():
+            yield from _lines(str(key), one, depth + 1)

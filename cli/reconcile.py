@@ -49,8 +49,10 @@ def command(
     from ..reconciler.passes import reconcile
     from ..reconciler.plan import Pair
 
+    only_benchmark, only_model = _meant(ctx, benchmark, model)
+
     def wanted(pair: Pair) -> bool:
-        return _means(benchmark, pair.benchmark) and _means(model, pair.model)
+        return only_benchmark in (None, pair.benchmark) and only_model in (None, pair.model)
 
     stop = threading.Event()
     with stopped_by_signals(stop):
@@ -69,5 +71,17 @@ def command(
                 return 1 if summary.failed else 0
 
 
-def _means(uid: str | None, ref: str) -> bool:
-    return uid is None or uid in (ref, ref.rpartition("/")[2])
+def _meant(
+    ctx: click.Context, benchmark: str | None, model: str | None
+) -> tuple[str | None, str | None]:
+    """What the names mean, before anything runs: a wrong one would leave nothing to do, quietly."""
+    if benchmark is None and model is None:
+        return None, None
+    with workplace(ctx) as place:
+        view = place.view()
+        found = (
+            None if benchmark is None else view.benchmark(benchmark).ref,
+            None if model is None else view.cube(model).ref,
+        )
+        place.close()
+    return found

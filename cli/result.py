@@ -129,14 +129,15 @@ def view_(ctx: click.Context, uid: str, as_json: bool) -> None:
 
     with workplace(ctx) as place:
         view, plan = look(place)
-        for one in results.published(view):
+        published = results.published(view)
+        for one in published:
             if uid in (one.name, one.path, one.path.rpartition("/")[2].removesuffix(".yaml")):
                 if as_json:
                     print_json(_fields(one))
                 else:
                     print_text(view.result_item(one.path).data.decode().rstrip())
                 return
-        run = results.find_run(plan.runs, uid)
+        run = results.find_run(plan.runs, uid, published=[one.name for one in published])
         local = [one for one in results.local(place, view, plan.runs) if one.pair == run.pair]
     if as_json:
         print_json(local[0] if local else run)

@@ -168,8 +168,11 @@ def _found(raw: object, path: Sequence[str]) -> object:
     return raw
 
 
-def find_run(runs: Sequence[PlannedRun], uid: str) -> PlannedRun:
-    """The run that `uid` means: a local result's name, or the first digits of its run key."""
+def find_run(runs: Sequence[PlannedRun], uid: str, *, published: Sequence[str] = ()) -> PlannedRun:
+    """The run that `uid` means: a local result's name, or the first digits of its run key.
+
+    The `published` names are offered too where none is meant.
+    """
     same = [run for run in runs if run.pair.local_name == uid]
     if not same and len(uid) >= 6:
         same = [run for run in runs if run.pair.key.startswith(uid)]
@@ -178,9 +181,10 @@ def find_run(runs: Sequence[PlannedRun], uid: str) -> PlannedRun:
     if same:
         keys = " or ".join(run.pair.short for run in same)
         raise UsageError(f"More than one run is called {uid!r}: write {keys}.")
-    close = nearest(uid, [run.pair.local_name for run in runs])
+    close = nearest(uid, {*(run.pair.local_name for run in runs), *published})
     hint = f" Did you mean {' or '.join(close)}?" if close else ""
-    raise UsageError(f"This site has no run {uid!r}.{hint}")
+    where = "There is no result and this site has" if published else "This site has"
+    raise UsageError(f"{where} no run {uid!r}.{hint}")
 
 
 def awaiting(place: Workplace, uid: str | None) -> tuple[View, list[LocalResult]]:

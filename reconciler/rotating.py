@@ -17,6 +17,8 @@ from ..registry.rules import number
 from ..registry.snapshot import read_item
 from ..registry.view import View
 from ..schemas.errors import UsageError
+from ..schemas.names import resolve
+from .submissions import check_members
 from .workplace import Workplace
 
 
@@ -110,14 +112,7 @@ def change_registry(
     """registry.yaml with other admins or rules: the old admins' threshold signs, and the new."""
     item = view.file(REGISTRY)
     assert item is not None  # noqa: S101 - every registry has one
-    known = {
-        f"{owner}/{member.name}"
-        for owner, document in view.owners.items()
-        for member in document.manifest.spec.members
-    }
-    for one in add:
-        if one not in known:
-            raise UsageError(f"{one} is no member of an owner in this registry.")
+    check_members(view, add)
     changed = with_admins(
         item.data, add=add, remove=remove, threshold=threshold, checkpoint_days=checkpoint_days
     )
@@ -127,10 +122,7 @@ def change_registry(
 
 
 def _owner(view: View, owner: str) -> bytes:
-    item = view.owners.get(owner)
-    if item is None:
-        raise UsageError(f"There is no owner {owner!r} in the registry: 'medperf owner ls'.")
-    return item.data
+    return view.owners[resolve(owner, view.owners, "owner")].data
 
 
 def _signed(place: Workplace, owner: str, data: bytes) -> dict[str, bytes]:

@@ -15,7 +15,7 @@ from ..registry.view import View
 from ..schemas.documents import load
 from ..schemas.errors import UsageError
 from ..schemas.manifests import BenchmarkSettingsSpec
-from ..schemas.names import resolve
+from ..schemas.names import nearest, resolve
 from .submissions import check_members
 from .workplace import Workplace
 
@@ -121,9 +121,24 @@ def _committee(council: dict[str, Any], change: Change) -> None:
         council["threshold"] = change.threshold
     if council["threshold"] > len(members):
         raise UsageError(
-            f"{council['threshold']} signatures of {len(members)} members cannot be had: "
+            f"{council['threshold']} signatures cannot be had of a committee of {len(members)}: "
             "say another --threshold, or another member."
         )
+
+
+def strange_owners(view: View, change: Change) -> list[str]:
+    """What to look at before it is sent: owners of approval rules whom the registry does not know.
+
+    They may join later, so they are no mistake for sure.
+    """
+    said = []
+    for rule in (change.approve_models, change.approve_datasets):
+        for owner in [] if rule is None else _rule(rule):
+            if rule not in (NEVER, ALWAYS) and owner not in view.owners:
+                close = nearest(owner, [*view.owners, NEVER, ALWAYS])
+                hint = f" Did you mean {' or '.join(close)}?" if close else ""
+                said.append(f"Look: the registry has no owner {owner!r} yet.{hint}")
+    return said
 
 
 def _rule(text: str) -> str | list[str]:

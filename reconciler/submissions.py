@@ -146,7 +146,9 @@ def check_members(view: View, members: Iterable[str]) -> None:
         for member in item.manifest.spec.members
     }
     for member in members:
-        resolve(member, known, "member")
+        if member not in known:
+            found = resolve(member, known, "member")
+            raise UsageError(f"A member is written in full: {found}.")
 
 
 def benchmark_setup(view: View, data: bytes) -> TrialSetup:
@@ -165,6 +167,8 @@ def registered(view: View, uid: str) -> Part:
 def trial_setup(view: View, benchmark: Benchmark, *, model: Part) -> TrialSetup:
     """The trial of `model` for a benchmark."""
     spec = benchmark.spec
+    if model.cube.spec.role != "model":
+        raise UsageError(f"{model.name} is a cube of the role {model.cube.spec.role}, no model.")
     return TrialSetup(
         preparator=registered(view, spec.preparator.ref),
         model=model,

@@ -6,6 +6,7 @@ made again under this key.
 
 from ..registry.view import View
 from ..schemas.errors import UsageError
+from ..schemas.names import nearest
 from .results import PublishedResult, published
 
 Files = dict[str, bytes]
@@ -24,7 +25,9 @@ def find_published(view: View, uid: str) -> PublishedResult:
         if same:
             digits = " or ".join(_digits(one.path) for one in same)
             raise UsageError(f"More than one result is called {uid!r}: write {digits}.")
-    raise UsageError(f"No result {uid!r} is published. 'medperf result ls' lists them.")
+    close = nearest(uid, {one.name for one in found})
+    hint = f" Did you mean {' or '.join(close)}?" if close else ""
+    raise UsageError(f"No result {uid!r} is published.{hint} 'medperf result ls' lists them.")
 
 
 def check_withdrawable(result: PublishedResult, owner: str) -> None:

@@ -267,7 +267,15 @@ class _Objects(Mapping[str, Item[Any]]):
 
 
 def _meant(uid: str, known: Mapping[str, Item[Any]], what: str) -> Item[Any]:
-    return known[uid] if uid in known else known[resolve(uid, known, what)]
+    if uid in known:
+        return known[uid]
+    try:
+        return known[resolve(uid, known, what)]
+    except UsageError as error:
+        if str(error).startswith("There is no"):
+            said = f"{error} What is not merged yet is in 'medperf proposal ls'."
+            raise UsageError(said) from None
+        raise
 
 
 def open_view(

@@ -258,3 +258,43 @@ def test_what_is_registered_is_not_proposed_again(
     settings = ("benchmark", "settings", "toy", "--add-member", "committee/alise", "-y")
     assert "Did you mean committee/alice?" in desks.committee(*settings).err
     assert desks.committee("proposal", "ls", "--json").json == []
+
+
+def test_names_are_answered_with_the_nearest_everywhere(published: Desks) -> None:
+    desks = published
+    for words, told in (
+        (("result", "view", "toy.rfe.chest"), "Did you mean toy.ref.chest?"),
+        (("result", "withdraw", "toy.rfe.chest", "-y"), "Did you mean toy.ref.chest"),
+        (("result", "release", "toy.rfe.chest"), "Did you mean toy.ref.chest?"),
+        (("result", "submit", "--result", "toy.rfe.chest"), "Did you mean toy.ref.chest?"),
+        (("retry", "toy.rfe.chest"), "Did you mean toy.ref.chest?"),
+        (("approve-run", "toy.rfe.chest"), "Did you mean toy.ref.chest?"),
+        (("explain", "toy.rfe.chest"), "Did you mean toy.ref.chest"),
+        (("reconcile", "--benchmark", "tyo"), "Did you mean committee/toy?"),
+        (("reconcile", "--model", "rfe"), "Did you mean committee/ref?"),
+        (("benchmark", "run", "-b", "toy", "-d", "chset"), "Did you mean"),
+        (("benchmark", "run", "-b", "toy", "-d", "chest", "-m", "rfe"), "Did you mean"),
+        (("dataset", "check", "-d", "chset"), "Did you mean chest?"),
+        (("dataset", "export", "-d", "chset", "-o", "x"), "Did you mean chest?"),
+        (("dataset", "settings", "chset"), "Did you mean hospital/chest?"),
+        (("owner", "view", "hospitl"), "Did you mean hospital?"),
+        (("mlcube", "view", "prpe"), "Did you mean committee/prep?"),
+        (("mlcube", "settings", "prpe"), "Did you mean committee/prep?"),
+        (("proposal", "view", "prpe"), "There is no open proposal"),
+        (("test", "view", "rfe"), "There is no report"),
+        (("association", "ls", "--benchmark", "tyo"), "Did you mean committee/toy?"),
+        (("result", "ls", "--dataset", "chset"), "Did you mean hospital/chest?"),
+    ):
+        answer = desks.hospital(*words)
+        assert answer.code == 2, (words, answer.said)
+        assert told in answer.said, (words, answer.said)
+    unmerged = desks.modeler("mlcube", "associate", "-b", "toy", "-m", "not-yet-merged")
+    assert "What is not merged yet is in 'medperf proposal ls'" in unmerged.said
+    role = desks.modeler("mlcube", "associate", "-b", "toy", "-m", "committee/prep")
+    assert (role.code, "of the role preparator, no model" in role.said) == (2, True)
+    rule = ("benchmark", "settings", "toy", "--approve-datasets", "hospitl")
+    assert "no owner 'hospitl' yet. Did you mean hospital?" in desks.committee(*rule).said
+    never = ("benchmark", "settings", "toy", "--approve-datasets", "alwys")
+    assert "Did you mean always?" in desks.committee(*never).said
+    admin = ("registry", "change", "--add-admin", "committee/alise")
+    assert "Did you mean committee/alice?" in desks.committee(*admin).said
