@@ -92,7 +92,18 @@ def _lines(cell: str, width: int, level: int) -> list[str]:
             lines.append(line.rstrip())
             line = ""
         while columns(word.rstrip()) > width:
-            lines.append(word[:width])
-            word = word[width:]
+            at = _cut(word, width)
+            lines.append(word[:at])
+            word = word[at:]
         line += word
     return [*lines, line.rstrip()]
+
+
+def _cut(word: str, width: int) -> int:
+    """How many characters of `word` fill `width` columns, with what combines with them."""
+    taken = 0
+    for at, char in enumerate(word):
+        taken += columns(char)
+        if taken > width and at:
+            return at
+    return len(word)

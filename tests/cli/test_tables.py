@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from medperf.cli import output
 from medperf.cli.tables import columns, fit, widths_of
@@ -56,6 +58,24 @@ def test_what_cannot_fit_is_cut_last_of_all() -> None:
 def test_wide_and_combining_characters_are_counted_as_they_look() -> None:
     assert columns("胸部") == 4
     assert columns("u\u0308") == 1
+
+
+@given(
+    st.lists(
+        st.tuples(st.text("ab-/. 胸部ü\u0308", max_size=60), st.text("xy 部", max_size=30)),
+        min_size=1,
+        max_size=4,
+    ),
+    st.integers(14, 60),
+)
+def test_whatever_is_in_it_a_table_fits_and_nothing_is_lost(
+    rows: list[tuple[str, str]], room: int
+) -> None:
+    fitted = fit([("name", "why"), *rows], room, keep=frozenset())
+    assert sum(widths_of(fitted)) + 2 <= room
+    for row, cells in zip(rows, fitted[1:], strict=True):
+        for cell, lines in zip(row, cells, strict=True):
+            assert "".join(lines).replace(" ", "") == cell.replace(" ", "")
 
 
 def test_every_state_is_kept_whole() -> None:
