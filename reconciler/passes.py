@@ -27,6 +27,7 @@ from .observe import look as look
 from .plan import Pair, Plan
 from .publish import Published
 from .release import publish_released, released
+from .unshown import unshown
 from .workplace import Workplace
 
 Say = Callable[[str], None]
@@ -77,7 +78,7 @@ def reconcile(
         _clean(at_work)
         plan = run_due(at_work)
         published = None
-        if released(plan, wanted):
+        if released(plan, wanted) or unshown(place.repository):
             published = _publish(at_work)
             _, plan = look(place)
         return Summary(plan, tuple(at_work.ran), published, "\n".join(at_work.problems))

@@ -20,6 +20,7 @@ from ..registry.statements import make_result
 from ..schemas.errors import ConflictError, RegistryError
 from .own_fork import FORK, remember
 from .plan import Pair
+from .unshown import on_its_way, shown, unshown
 from .workplace import MAIN, ORIGIN, Actor
 
 
@@ -129,6 +130,24 @@ def publish(
             told(proposed)
 
 
+def show_again(repository: Repository, url: str, *, told: Callable[[Proposed], None]) -> None:
+    """Shows what a pass has pushed that ended before it was shown; `told` of each proposal."""
+    for branch in unshown(repository):
+        forge = forge_of(repository, url)
+        head = repository.fetch_ref(forge.target(branch), f"refs/heads/{branch}")
+        main = repository.resolve(MAIN)
+        if head is not None and main is not None and not repository.is_ancestor(head, main):
+            added = _added(repository, main, head) or ()
+            address = forge.open(branch, head=head, title=_title(branch))
+            results = sum(path.endswith(".yaml") for path in added)
+            told(Proposed(branch, head, results, address))
+        shown(repository, branch)
+
+
+def _title(branch: str) -> str:
+    return f"Results of {branch.removeprefix('sites/').partition('.')[0]}"
+
+
 @dataclass(frozen=True)
 class _Desk:
     """Where a site's results are signed and sent from."""
@@ -175,16 +194,16 @@ class _Desk:
             )
 
         forge = forge_of(repository, self.url)
-        title = f"Results of {by}"
         target = forge.target(branch)
         remember(repository, self.url, target)
-        try:
-            commit = repository.write(target, f"refs/heads/{branch}", build)
-        except _NothingNewError as error:
-            if error.open is not None:  # a pass that was killed may have shown it to nobody
-                forge.open(branch, head=error.open, title=title)
-            return None, left
-        address = forge.open(branch, head=commit, title=title)
+        with on_its_way(repository, branch):
+            try:
+                commit = repository.write(target, f"refs/heads/{branch}", build)
+            except _NothingNewError as error:
+                if error.open is not None:  # it may be shown to nobody
+                    forge.open(branch, head=error.open, title=_title(branch))
+                return None, left
+            address = forge.open(branch, head=commit, title=_title(branch))
         return Proposed(branch, commit, len(fresh), address), left
 
     def _main(self) -> str:

@@ -14,7 +14,7 @@ from .disclosure import Circumstances, check_results, result_bytes
 from .observe import associations_of, look
 from .own_key import check_own_key
 from .plan import Pair, Plan, Step
-from .publish import MainMovedError, Proposed, Published, Ready, publish
+from .publish import MainMovedError, Proposed, Published, Ready, publish, show_again
 from .workplace import Workplace
 
 _TRIES = 8
@@ -35,6 +35,7 @@ def publish_released(
     proposals: list[Proposed] = []
     for _ in range(_TRIES):
         view, plan = look(place)
+        show_again(place.repository, place.url, told=proposals.append)
         pairs = released(plan, wanted)
         try:
             if pairs:

@@ -53,7 +53,10 @@ class Refusal(Exception):  # noqa: N818 - an answer, not a fault
 
 @dataclass
 class Lab:
-    """The server's state. `limits` are refusals that the next requests get."""
+    """The server's state. `limits` are refusals that the next requests get.
+
+    `unopened` are those that the next requests for a new pull request get.
+    """
 
     folder: Path
     tokens: dict[str, str]  # token → login
@@ -61,6 +64,7 @@ class Lab:
     page: int = 100
     pulls: dict[int, Pull] = field(default_factory=dict)
     limits: list[Refusal] = field(default_factory=list)
+    unopened: list[Refusal] = field(default_factory=list)
     asked: list[str] = field(default_factory=list)
     lock: threading.RLock = field(default_factory=threading.RLock)
     address: str = ""
@@ -194,6 +198,8 @@ class Lab:
         if (method, rest) == ("GET", "/pulls"):
             return self.listed(query)
         if (method, rest) == ("POST", "/pulls"):
+            if self.unopened:
+                raise self.unopened.pop(0)
             return self.told(self.open(login, body))
         found = re.fullmatch(r"/(?:pulls|issues)/(\d+)(/\w+)?", rest)
         if not found or int(found[1]) not in self.pulls:

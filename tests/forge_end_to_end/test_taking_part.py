@@ -145,6 +145,23 @@ def test_a_site_that_may_not_push_publishes_from_its_fork(town: Town, tmp_path: 
     assert states(town) == ["published"]
 
 
+def test_what_was_pushed_and_not_shown_is_shown_by_the_next_pass(town: Town) -> None:
+    lab = town.lab
+    town.types("hospital", "reconcile")
+    town.types("hospital", "result", "release", "--all", "-y")
+    lab.unopened = [Refusal(403, "You have exceeded a secondary rate limit")]
+    said = town.types("hospital", "reconcile", code=1)
+    assert "Publishing waits for the next pass" in said
+    assert states(town) == ["proposed"]  # it is pushed, but no committee sees it
+    assert not lab.pulls
+    said = town.types("hospital", "reconcile")
+    assert "pull/1" in said
+    assert [(one.ref, one.state) for one in lab.pulls.values()] == [("sites/hospital/ward", "open")]
+    lab.asked.clear()
+    town.types("hospital", "reconcile")
+    assert not [one for one in lab.asked if "/api/" in one]
+
+
 def test_a_fork_that_went_is_made_anew(town: Town) -> None:
     town.lab.pushers.discard("ward-bot")
     town.types("hospital", "reconcile")
