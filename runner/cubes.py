@@ -12,8 +12,9 @@ whole, `workshop` makes a ReadyCube of it (image, additional files, parameters, 
 4. only if the task ended well, move what it wrote to where the caller wants it. An output that
    nobody asked for (a log, a cache) gets a place as well, and goes with the task.
 
-Where a task's own entrypoint was called in one custom (see `mlcube_format`) and ended at once with
-status 2, as programs do that are called wrongly, it is called once more in the other.
+Where a task's own entrypoint was called in one custom (see `mlcube_format`) and failed at once with
+nothing written, or with status 2, as programs do that are called wrongly, it is called once more in
+the other. The second call counts if it goes well and writes something; else the first does.
 
 Of a file only the file itself is shown to the task, never the folder around it; additional files
 are the exception, whose neighbours belong to the same cube.
@@ -184,13 +185,13 @@ def run_task(
     """
     spec = ready.task(name)
     outcome, staged = _once(ready, spec, inputs, execution, work, seeds or {})
-    if _called_wrongly(spec, ready, outcome):
+    if _called_wrongly(spec, ready, outcome, staged):
         log = execution.logs / f"{name}.log"
         first, told = outcome, log.read_bytes()
         other = replace(spec, arguments=spec.other_custom or ())
         outcome, staged = _once(ready, other, inputs, execution, work, seeds or {})
-        if outcome.exit == _CALLED_WRONGLY:  # so it was not the call
-            outcome = first
+        if outcome.reason != "done" or (staged and _wrote_nothing(staged)):  # it was not the call
+            outcome, staged = first, {}
             log.write_bytes(told)
     whole = outcome.reason == "done"
     if whole or (keep_failed and outcome.reason in _KEPT):
@@ -239,13 +240,23 @@ def _files_below(spec: TaskSpec, slot: Slot) -> list[PurePosixPath]:
     ]
 
 
-def _called_wrongly(spec: TaskSpec, ready: ReadyCube, outcome: Outcome) -> bool:
-    return (
-        spec.other_custom is not None
-        and ready.image.engine != "sandbox"
-        and outcome.exit == _CALLED_WRONGLY
-        and outcome.seconds < _AT_ONCE
-    )
+def _called_wrongly(
+    spec: TaskSpec, ready: ReadyCube, outcome: Outcome, staged: Mapping[str, Path]
+) -> bool:
+    """Whether a task's own entrypoint may have failed only because of the task's name.
+
+    One without outputs is asked again only where it says so itself: a check that has found the
+    data wrong must not be talked out of it.
+    """
+    if spec.other_custom is None or ready.image.engine == "sandbox":
+        return False
+    if outcome.reason != "exit" or outcome.seconds >= _AT_ONCE:
+        return False
+    return outcome.exit == _CALLED_WRONGLY or (bool(staged) and _wrote_nothing(staged))
+
+
+def _wrote_nothing(staged: Mapping[str, Path]) -> bool:
+    return all(not path.exists() or _is_empty(path) for path in staged.values())
 
 
 def _once(

@@ -16,12 +16,10 @@ input is read and ignored, as is every key that is not known here. What the file
 is ignored too: the manifest's pinned images run. A task that cannot be read is an error only where
 it is wanted: files in the wild have a `train` or a `download` beside the task that matters.
 
-MLCube calls the image's entrypoint as `T --key=path …`. For a task's own `entrypoint` there are two
-customs in the wild: with the task's name (early MLCube), and without it (MLCube since 2023,
-MedPerf). The file does not say which is meant. We leave the name out where the program is made for
-this task (`/app/infer.py` for `infer`) or already has options of its own (`run --train False`);
-`other_custom` is the other way, which is tried where the first ends as programs end that are called
-wrongly (see `cubes`).
+MLCube calls the image's entrypoint as `T --key=path …`, and by its contract a task's own
+`entrypoint` without the task's name: the program is the task's. Where several tasks share one it
+cannot tell them apart without, so there the name is passed. `other_custom` is the other way, as one
+version of MLCube's Docker runner did it: see `cubes` for when it is tried.
 """
 
 import re
@@ -63,11 +61,12 @@ def read(text: str, *, file: str = FILE) -> dict[str, TaskSpec]:
     platform = _mapping(document.get("platform") or {}, f"{file}: platform")
     gpus = read_gpus(platform.get("accelerator_count"), f"{file}: platform.accelerator_count")
     tasks = _mapping(document.get("tasks"), f"{file}: tasks")
+    shared = _shared(tasks)
     specs = {}
     for name, raw in tasks.items():
         place = f"{file}: tasks.{name}"
         try:
-            specs[name] = _task(name, raw, place, environment, shm, gpus)
+            specs[name] = _task(name, raw, place, environment, shm, gpus, shared)
         except CubeError as error:
             specs[name] = TaskSpec(name=name, problem=str(error))
     return specs
@@ -80,6 +79,7 @@ def _task(
     environment: dict[str, str],
     shm: int | None,
     gpus: int,
+    shared: frozenset[str],
 ) -> TaskSpec:
     task = _mapping(raw or {}, place)
     parameters = _mapping(task.get("parameters") or {}, f"{place}.parameters")
@@ -87,7 +87,7 @@ def _task(
     none = entrypoint is None or (isinstance(entrypoint, str) and not entrypoint.strip())
     words = None if none else read_words(entrypoint, f"{place}.entrypoint")
     named: tuple[str, ...] = (name,)
-    first, other = ((), named) if words and _speaks_for(name, words) else (named, ())
+    first, other = (named, ()) if words is None or str(entrypoint) in shared else ((), named)
     return TaskSpec(
         name=name,
         inputs=_slots(parameters, "inputs", place, None),
@@ -114,10 +114,14 @@ def _plain(variables: Any) -> Any:
     return {name: text for name, text in variables.items() if "${" not in str(text)}
 
 
-def _speaks_for(task: str, words: tuple[str, ...]) -> bool:
-    """Whether an entrypoint is for this task alone: by its name, or by options of its own."""
-    made = any(PurePosixPath(word).stem == task for word in words)
-    return made or any(word.startswith("--") for word in words[1:])
+def _shared(tasks: dict[str, Any]) -> frozenset[str]:
+    """The entrypoints that more than one task has."""
+    found = [str(raw["entrypoint"]) for raw in tasks.values() if _has_entrypoint(raw)]
+    return frozenset(one for one in found if found.count(one) > 1)
+
+
+def _has_entrypoint(raw: Any) -> bool:
+    return isinstance(raw, dict) and bool(raw.get("entrypoint"))
 
 
 _RUN_ARGUMENTS = (("docker", "cpu_args"), ("docker", "gpu_args"), ("singularity", "run_args"))
