@@ -95,11 +95,15 @@ def ls(
         print_json([{"name": one.name, **_fields(one)} for one in found])
         return
     rows = [
-        (one.name, one.dataset, one.model, ", ".join((one.answer, *one.marks)), one.day)
+        (one.name, one.dataset, one.model, ", ".join(_once(one.answer, *one.marks)), one.day)
         for one in found
     ]
     headers = ("result", "dataset", "model", "state", "day")
     print_table(headers, rows, empty="No result is published yet.")
+
+
+def _once(*words: str) -> list[str]:
+    return list(dict.fromkeys(words))
 
 
 def _fields(result: object) -> dict[str, object]:

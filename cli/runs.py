@@ -17,7 +17,13 @@ NOTHING = "Nothing is asked of this site: no dataset of yours takes part in a be
 def print_plan(plan: "Plan") -> None:
     """One line a run, and the reasons of those that are not simply due or done."""
     rows = [
-        (run.pair.benchmark, run.pair.dataset, run.pair.model, run.state, run.reason)
+        (
+            run.pair.benchmark,
+            run.pair.dataset,
+            run.pair.model,
+            run.state,
+            ", ".join(filter(None, (run.reason, *run.marks))),
+        )
         for run in plan.runs
     ]
     print_table(("benchmark", "dataset", "model", "state", "why"), rows, empty=NOTHING)

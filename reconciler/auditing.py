@@ -17,9 +17,9 @@ from ..registry.view import View
 from ..runner.content import content_hash
 from ..schemas.digests import commitment, digest
 from ..schemas.documents import load_as
-from ..schemas.errors import UsageError
 from ..schemas.manifests import Result
 from .datasets import LocalDataset
+from .withdrawing import find_published
 
 
 @dataclass(frozen=True)
@@ -46,12 +46,9 @@ def result_data(view: View, against: str) -> bytes:
         for path, item in view.snapshot.results.items()
         if path == against or (len(against) >= 6 and item.manifest.spec.run_key.startswith(against))
     ]
-    if len(found) != 1:
-        raise UsageError(
-            f"{against!r} is neither a file nor one result of the registry: "
-            "'medperf result ls' lists them; give a path or the digits of the run key."
-        )
-    return found[0].data
+    if len(found) == 1:
+        return found[0].data
+    return view.result_item(find_published(view, against).path).data
 
 
 def audit(view: View, dataset: LocalDataset, data: bytes) -> Audit:

@@ -280,3 +280,22 @@ def test_a_terminal_without_a_sign_sees_its_number(tmp_path: Path) -> None:
     words.append("--json")
     done = subprocess.run(words, capture_output=True, env=environment, check=False)
     assert "cubes/\u2192.yaml" in {one["file"] for one in json.loads(done.stdout)}
+
+
+@pytest.mark.parametrize("engine", ["docker", "singularity"])
+def test_listings_and_plans_start_no_engine_and_no_other_program(
+    desks: Desks, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, engine: str
+) -> None:
+    """MedPerf's client ran `docker info`, `nvidia-smi` and a recursive `ls` before every answer."""
+    programs, log = tmp_path / "programs", tmp_path / "log"
+    programs.mkdir()
+    for name in ("docker", "nvidia-smi", "apptainer", "singularity", "bwrap", "ls", "tar", "ip"):
+        (programs / name).write_text(f'#!/bin/sh\necho "$0" >> "{log}"\nexit 1\n')
+        (programs / name).chmod(0o755)
+    desks.world.set("hospital", f"engine={engine}")
+    monkeypatch.setenv("PATH", f"{programs}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv("DOCKER_HOST", "unix:///nowhere")
+    for words in ("benchmark ls", "plan", "status", "result ls --local", "storage ls", "explain"):
+        answer = desks.hospital(*words.split())
+        assert answer.code == 0, answer.err
+    assert not log.exists(), log.read_text()

@@ -367,3 +367,13 @@ def test_names_are_answered_with_the_nearest_everywhere(published: Desks) -> Non
     assert "Did you mean always?" in desks.committee(*never).said
     admin = ("registry", "change", "--add-admin", "committee/alise")
     assert "Did you mean committee/alice?" in desks.committee(*admin).said
+
+
+def test_a_withdrawn_result_is_struck_out_everywhere(published: Desks) -> None:
+    words = ("result", "withdraw", "toy.ref.chest", "--reason", "wrong labels", "-y")
+    assert published.hospital(*words).code == 0
+    (line,) = published.modeler("result", "ls").out.splitlines()[1:]
+    assert line.split().count("withdrawn") == 1
+    plan = published.hospital("plan").out
+    assert "published  withdrawn" in plan
+    assert published.hospital("dataset", "check", "-d", "chest", "--against", "toy.ref.chest").code

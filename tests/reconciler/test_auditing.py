@@ -56,5 +56,5 @@ def test_a_result_that_the_registry_has_not_belongs_to_nothing(published: World)
     data = result_data(view, path).replace(b"0.913", b"0.999")
     found = audit(view, published.dataset(), data)
     assert "other bytes at its path" in found.against[1]
-    with pytest.raises(UsageError, match="neither a file nor one result"):
+    with pytest.raises(UsageError, match="is published"):
         result_data(view, "nothing")
