@@ -9,6 +9,7 @@ with size and times, and made again if it is not the same any more.
 import json
 import os
 import platform
+import re
 import shutil
 import subprocess
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from .protocol import ImageSource, LocalImage, Progress
 from .sif import is_sif, working_folder
 
 _ZSTD = "-comp zstd -Xcompression-level 3"
+_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
@@ -184,7 +186,7 @@ class Maker:
         finally:
             remove_tree(scratch)
         if done.returncode != 0:
-            told = done.stderr.decode(errors="replace").strip().splitlines()
+            told = _COLOURS.sub("", done.stderr.decode(errors="replace")).strip().splitlines()
             raise _BuildError(doing, told[-1] if told else f"status {done.returncode}")
 
 
