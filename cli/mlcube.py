@@ -115,7 +115,8 @@ def submit(
     """Propose a cube: its small files go into the manifest, large ones by address and digest.
 
     An image that is named by its tag, here or in the MLCube file, is pinned by the digest that it
-    has now. What is shown is what everybody with access to the registry will see.
+    has now; one that is in your Docker engine only is saved into --host. What is shown is what
+    everybody with access to the registry will see.
 
     \b
     Examples:
@@ -127,6 +128,7 @@ def submit(
     """
     from ..reconciler.submissions import CubeRequest, check_new_cube, cube_files, cube_of
     from ..runner.cubes import lacking, read_cube
+    from ..runner.packing import Hosting
 
     request = CubeRequest(
         name=name,
@@ -151,8 +153,8 @@ def submit(
         files = cube_files(cube)
         ask_to_send(f"The cube {place.owner}/{name}", files, place.url, yes=yes)
         proposal = place.propose(f"cube-{name}", files, f"Add the cube {place.owner}/{name}")
-    if host is not None:
-        names = ", ".join(sorted(path.name for path in host.iterdir() if path.is_file()))
+    hosted = Hosting(host, host_url).holds(cube) if host is not None and host_url else []
+    if names := ", ".join(path.name for path in hosted):
         say(f"Upload {names} from {host} to {host_url} before anybody reviews the proposal.")
     print_text(f"Proposed as {proposal.shown}. Merge it with: medperf proposal merge {proposal.id}")
 

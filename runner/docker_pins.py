@@ -41,12 +41,18 @@ def pinned(name: str) -> str:
         raise UsageError(
             f"{name} is on this machine only (image id {found.identity[:19]}): it has no digest "
             f"that others can pull. Push it, or write 'docker save -o image.tar {name}' and name "
-            "that file."
+            "that file; 'mlcube submit --host DIR --host-url https://…' saves it into DIR itself."
         )
     raise UsageError(
         f"{name} is neither in the Docker engine of this machine nor in its image registry. "
         "Pull it, or write it with its digest: name@sha256:…"
     )
+
+
+def only_here(name: str) -> str | None:
+    """The id of an image that this machine's engine has, and that nobody can pull by digest."""
+    found = look(name)
+    return found.identity if found.identity and not found.digests and not _ask(name) else None
 
 
 def look(name: str) -> Found:

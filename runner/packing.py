@@ -26,9 +26,11 @@ from ..schemas.manifests import (
     Metric,
     Resources,
 )
+from . import docker_pins
 from .assets import Assets
 from .cubes import check_role, read_cube
 from .docker_pins import pinned
+from .engines.docker_archive import is_docker_archive
 
 Role = Literal["preparator", "model", "evaluator"]
 Files = dict[Literal["mlcube.yaml", "container_config.yaml", "parameters.yaml"], str]
@@ -43,15 +45,47 @@ class Hosting:
     folder: Path
     url: str
 
-    def place(self, file: Path) -> str:
-        """Copies `file` into the folder, and returns the address that it will have there."""
+    def place(self, file: Path, digest: str) -> str:
+        """Copies `file` into the folder, and returns the address that it will have there.
+
+        What another cube laid out under the same name stays: this one's name is told by its digest.
+        """
         self.folder.mkdir(parents=True, exist_ok=True)
         target = self.folder / file.name
-        if not (target.exists() and target.samefile(file)):
+        if target.exists() and not target.samefile(file) and file_digest(target) != digest:
+            target = self.folder / f"{digest[7:19]}-{file.name}"
+        if not target.exists():
             beside = target.with_name(target.name + ".tmp")
             shutil.copyfile(file, beside)
             beside.replace(target)
+        return self.address(target)
+
+    def address(self, file: Path) -> str:
+        """The address that a file of the folder will have."""
         return f"{self.url.rstrip('/')}/{quote(file.name)}"
+
+    def save(self, name: str, identity: str) -> Asset:
+        """An image that only this machine's Docker engine has, saved into the folder."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        plain = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.") or "image"
+        target = self.folder / f"{plain}-{identity.removeprefix('sha256:')[:12]}.tar"
+        if not target.exists():
+            beside = target.with_name(target.name + ".tmp")
+            docker_pins.save(identity, beside)
+            beside.replace(target)
+        return Asset(
+            url=self.address(target), digest=file_digest(target), size=target.stat().st_size
+        )
+
+    def holds(self, cube: Cube) -> list[Path]:
+        """The files of this folder that a cube's manifest gives addresses of."""
+        pinned = [image.archive for image in cube.spec.images if image.archive is not None]
+        if cube.spec.additional_files is not None:
+            pinned.append(cube.spec.additional_files)
+        urls = {asset.url for asset in pinned}
+        there = self.folder.iterdir() if self.folder.is_dir() else ()
+        files = sorted(path for path in there if path.is_file())
+        return [path for path in files if self.address(path) in urls]
 
 
 def asset_for(where: str, assets: Assets, hosting: Hosting | None) -> Asset:
@@ -65,8 +99,9 @@ def asset_for(where: str, assets: Assets, hosting: Hosting | None) -> Asset:
     file = Path(where).expanduser().absolute()
     if not file.is_file():
         raise UsageError(f"There is no file {where}.")
+    digest = file_digest(file)
     if hosting is not None:
-        url = hosting.place(file)
+        url = hosting.place(file, digest)
     elif assets.policy.allows_file(file):
         url = file.as_uri()
     else:
@@ -74,7 +109,7 @@ def asset_for(where: str, assets: Assets, hosting: Hosting | None) -> Asset:
             f"{where} is on this machine only: others need an address for it. Upload it and give "
             "its https address, or lay it out with --host DIR --host-url https://…"
         )
-    return Asset(url=url, digest=file_digest(file), size=file.stat().st_size)
+    return Asset(url=url, digest=digest, size=file.stat().st_size)
 
 
 def image_for(
@@ -87,7 +122,8 @@ def image_for(
 ) -> Image:
     """The image entry for `[ENGINE=]PATH|URL|NAME@sha256:…`; a name's end tells the engine.
 
-    `docker=NAME:TAG` is resolved to its digest: what a tag means tomorrow nobody knows.
+    `docker=NAME:TAG` is resolved to its digest: what a tag means tomorrow nobody knows. One that is
+    in this machine's engine only is saved where `hosting` lays files out.
     """
     engine, equals, rest = where.partition("=")
     if not (equals and engine in ENGINES):
@@ -100,6 +136,9 @@ def image_for(
             raise UsageError(f"{where}: a digest is sha256: and 64 hex digits, after the name.")
         return Image(engine="docker", image=rest, platform=platform)
     if engine == "docker" and _is_tag(rest):
+        identity = docker_pins.only_here(rest) if hosting is not None else None
+        if hosting is not None and identity is not None:
+            return Image(engine="docker", archive=hosting.save(rest, identity), platform=platform)
         return Image(engine="docker", image=pinned(rest), platform=platform)
     asset = asset_for(rest, assets, hosting)
     if engine == "docker":
@@ -122,7 +161,8 @@ def _engine_of(where: str) -> str:
     if where.endswith(".sif"):
         return "singularity"
     if where.endswith((".tar.gz", ".tgz")):
-        return "sandbox"
+        packed = "://" not in where and is_docker_archive(Path(where).expanduser())
+        return "docker" if packed else "sandbox"
     raise UsageError(
         f"{where}: which engine is this for? Write docker=…, singularity=… or sandbox=…"
     )

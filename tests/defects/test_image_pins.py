@@ -8,7 +8,9 @@ import pytest
 
 from medperf.runner import docker_pins
 from medperf.runner.assets import AssetPolicy, Assets
-from medperf.runner.packing import image_for
+from medperf.runner.engines.docker_archive import is_docker_archive
+from medperf.runner.packing import Hosting, image_for
+from medperf.schemas.digests import file_digest
 from medperf.schemas.errors import UsageError
 
 pytestmark = pytest.mark.docker
@@ -43,6 +45,19 @@ def test_a_tag_without_a_digest_is_refused_with_what_was_found(
 ) -> None:
     with pytest.raises(UsageError, match=r"on this machine only \(image id sha256:"):
         image_for(f"docker={local_tag}", assets(tmp_path), None)
+
+
+def test_a_tag_of_this_engine_alone_is_saved_where_files_are_laid_out(
+    local_tag: str, tmp_path: Path
+) -> None:
+    hosting = Hosting(tmp_path / "out", "https://files.example/cubes")
+    image = image_for(f"docker={local_tag}", assets(tmp_path), hosting)
+    (file,) = (tmp_path / "out").iterdir()
+    assert image.archive is not None
+    assert image.archive.url == f"https://files.example/cubes/{file.name}"
+    assert image.archive.digest == file_digest(file)
+    assert is_docker_archive(file)
+    assert image_for(f"docker={local_tag}", assets(tmp_path), hosting) == image
 
 
 def test_a_name_that_nobody_has_is_refused(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """From a cube's files to its manifest, for each engine and each way to name an image."""
 
+import tarfile
 from pathlib import Path
 from typing import Any
 
@@ -99,6 +100,30 @@ def test_a_local_file_is_laid_out_under_its_address(assets: Assets, tmp_path: Pa
     again = asset_for(str(tmp_path / "out" / "mine.tar"), assets, hosting)
     assert again == asset
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["mine.tar"]
+
+
+def test_files_of_one_name_do_not_replace_one_another(assets: Assets, tmp_path: Path) -> None:
+    """Every cube's additional files are called `additional_files.tar.gz`."""
+    hosting = Hosting(tmp_path / "out", "https://files.example/cubes")
+    found = []
+    for cube in ("one", "two", "one"):
+        file = tmp_path / cube / "weights.tar.gz"
+        file.parent.mkdir(exist_ok=True)
+        file.write_bytes(cube.encode())
+        found.append(asset_for(str(file), assets, hosting))
+    assert found[0] == found[2]
+    names = [asset.url.rpartition("/")[2] for asset in found[:2]]
+    assert names == ["weights.tar.gz", f"{digest(b'two')[7:19]}-weights.tar.gz"]
+    assert [(tmp_path / "out" / name).read_bytes() for name in names] == [b"one", b"two"]
+    made = cube_manifest(parts(tmp_path, MODEL, additional_files=found[1]))
+    assert [path.name for path in hosting.holds(made)] == names[1:]
+
+
+def test_a_packed_docker_archive_is_told_from_a_sandboxs(assets: Assets, tmp_path: Path) -> None:
+    file = tmp_path / "hosted" / "saved.tar.gz"
+    with tarfile.open(file, "w:gz") as archive:
+        archive.addfile(tarfile.TarInfo("manifest.json"))
+    assert image(assets, str(file))["engine"] == "docker"
 
 
 def test_an_address_is_read_by_the_site_s_policy(assets: Assets, tmp_path: Path) -> None:
