@@ -119,7 +119,9 @@ def print_table(
         say(empty)
         return
     stream = sys.stderr if err else sys.stdout
-    cells = [[header.upper() for header in headers]] + [[_cell(one) for one in row] for row in rows]
+    known: dict[str, str] = {}  # most words of a long table come often
+    cells = [[header.upper() for header in headers]]
+    cells += [[_cell(one, known) for one in row] for row in rows]
     room = shutil.get_terminal_size((80, 24)).columns if stream.isatty() else 80
     states = frozenset(at for at, header in enumerate(headers) if header in WHOLE)
     fitted = fit(cells, room, keep=states)
@@ -133,12 +135,16 @@ def print_table(
     click.echo(_inert("\n".join(written)), err=err)
 
 
-def _cell(value: object) -> str:
+def _cell(value: object, known: dict[str, str]) -> str:
     if value is None:
         return "-"
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return clean(value)
+    if not isinstance(value, str):
+        return clean(value)
+    if value not in known:
+        known[value] = clean(value)
+    return known[value]
 
 
 def _row(line: Sequence[str], widths: Sequence[int], *, colours: bool) -> str:

@@ -7,7 +7,8 @@ last the widest words are cut, all but those of the columns that are kept (state
 
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
 
 GAP = 2
 _BREAKS = (r"(?<= )", r"(?<=[ /])", r"(?<=[ /.])", r"(?<=[ /.\-])")
@@ -31,23 +32,26 @@ def fit(rows: Sequence[Sequence[str]], room: int, *, keep: frozenset[int]) -> li
     characters: then the lines are longer than the room.
     """
     room -= GAP * (len(rows[0]) - 1)
-    widths = _widths([[[cell] for cell in row] for row in rows])
+    cells = [dict.fromkeys(column) for column in zip(*rows, strict=True)]  # most come often
+    widths = [max(map(columns, column)) for column in cells]
     level = 0
     while sum(widths) > room and level < len(_BREAKS):
         least = [
-            width if at in keep else _longest(rows, at, level) for at, width in enumerate(widths)
+            width if at in keep else _longest(cells[at], level) for at, width in enumerate(widths)
         ]
         widths = _narrow(widths, least, room)
         level += 1
     least = [width if at in keep else _LEAST for at, width in enumerate(widths)]
     widths = _narrow(widths, least, room)
     level = max(level - 1, 0)
-    return [
-        [_lines(cell, width, level) for cell, width in zip(row, widths, strict=True)]
-        for row in rows
+    lines = [
+        {cell: _lines(cell, width, level) for cell in column}
+        for column, width in zip(cells, widths, strict=True)
     ]
+    return [[known[cell] for known, cell in zip(lines, row, strict=True)] for row in rows]
 
 
+@lru_cache(maxsize=4096)  # a table has the same names in many rows
 def pad(text: str, width: int) -> str:
     """`text` with spaces up to `width` columns."""
     return text + " " * max(0, width - columns(text))
@@ -55,16 +59,14 @@ def pad(text: str, width: int) -> str:
 
 def widths_of(fitted: Sequence[Sequence[Sequence[str]]]) -> list[int]:
     """How wide each column of fitted rows is."""
-    return _widths(fitted)
+    return [
+        max(columns(line) for line in {line for lines in column for line in lines})
+        for column in zip(*fitted, strict=True)
+    ]
 
 
-def _widths(rows: Sequence[Sequence[Sequence[str]]]) -> list[int]:
-    count = len(rows[0])
-    return [max(columns(line) for row in rows for line in row[at]) for at in range(count)]
-
-
-def _longest(rows: Sequence[Sequence[str]], at: int, level: int) -> int:
-    return max(columns(word.rstrip()) for row in rows for word in _words(row[at], level))
+def _longest(cells: Iterable[str], level: int) -> int:
+    return max(columns(word.rstrip()) for cell in cells for word in _words(cell, level))
 
 
 def _words(cell: str, level: int) -> list[str]:

@@ -7,6 +7,7 @@ puts both into a plan. Nothing is remembered between passes but the records of `
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from ..registry.paths import result_path
 from ..registry.snapshot import Item
@@ -35,47 +36,55 @@ def look(place: Workplace, *, fetch: bool = True) -> tuple[View, Plan]:
 
 def observe(place: Workplace, view: View, *, now: float) -> Plan:
     """The plan for this site's datasets at `view`; `now` in seconds since 1970."""
-    questions = list(asked(view, place.owner))
-    questions = [*questions, *_partials(place, view, questions)]
+    results = _Results(view)
+    questions = list(_asked(view, place.owner, results))
+    questions += list(_partials(place, view, questions, results))
     plan = make_plan(view.tip, questions, here(place, view, questions), now=now)
     return held_back(place, view, plan, now=now)
 
 
 def make_pair(view: View, *, benchmark: str, dataset: str, dataset_digest: str, model: str) -> Pair:
     """The pair for a benchmark, a dataset with its manifest's digest, and a model, at `view`."""
-    benchmark_digest = view.benchmark(benchmark).digest
-    model_digest = view.cube(model).digest
+    return _pair(
+        view.registry.id,
+        (benchmark, view.benchmark(benchmark).digest),
+        (dataset, dataset_digest),
+        (model, view.cube(model).digest),
+    )
+
+
+_Known = tuple[str, str]  # owner/name, and the digest of its manifest
+
+
+def _pair(registry: str, benchmark: _Known, dataset: _Known, model: _Known) -> Pair:
+    names, digests = zip(benchmark, dataset, model, strict=True)
     key = run_key(
-        registry=view.registry.id,
-        benchmark=benchmark_digest,
-        dataset=dataset_digest,
-        model=model_digest,
+        registry=registry,
+        benchmark=digests[0],
+        dataset=digests[1],
+        model=digests[2],
         partial=False,
     )
-    return Pair(key, benchmark, dataset, model, benchmark_digest, dataset_digest, model_digest)
+    return Pair(key, *names, *digests)
 
 
-def asked(view: View, owner: str) -> Iterator[Asked]:
-    """Every pair of `owner`'s datasets with the models of the benchmarks they take part in."""
-    results = _Results(view)
+def _asked(view: View, owner: str, results: "_Results") -> Iterator[Asked]:
+    """Every pair of `owner`'s datasets with the models of the benchmarks they take part in.
+
+    A site may have ten thousand: what is the same for many of them is looked up once.
+    """
+    registry = view.registry.id
     for ref, benchmark in sorted(view.benchmarks.items()):
+        mine = _with_digests(view.associations_of(ref, "datasets", owner=owner), view.datasets)
+        if not mine:
+            continue
         settings = view.benchmark_settings(ref)
         priorities = settings.priorities or {}
-        models = view.associations_of(ref, "models")
-        for data in view.associations_of(ref, "datasets"):
-            dataset = view.datasets.get(data.component)
-            if dataset is None or not data.component.startswith(owner + "/"):
-                continue
-            for model in models:
-                if model.component not in view.cubes:
-                    continue
-                pair = make_pair(
-                    view,
-                    benchmark=ref,
-                    dataset=data.component,
-                    dataset_digest=dataset.digest,
-                    model=model.component,
-                )
+        engines = tuple(benchmark.manifest.spec.accepted_engines())
+        models = _with_digests(view.associations_of(ref, "models"), view.cubes)
+        for data, dataset in mine:
+            for model, cube in models:
+                pair = _pair(registry, (ref, benchmark.digest), dataset, cube)
                 found, marks = results.found(pair, data, model)
                 obstacle, missing = _obstacle(data, model, active=settings.active)
                 yield Asked(
@@ -85,17 +94,32 @@ def asked(view: View, owner: str) -> Iterator[Asked]:
                     obstacle=obstacle,
                     missing=missing,
                     priority=priorities.get(model.component, 0),
-                    engines=tuple(benchmark.manifest.spec.accepted_engines()),
+                    engines=engines,
                 )
 
 
-def _partials(place: Workplace, view: View, questions: Sequence[Asked]) -> Iterator[Asked]:
+def _with_digests(
+    associations: Sequence[AssociationState], known: Mapping[str, Item[Any]]
+) -> list[tuple[AssociationState, _Known]]:
+    """These associations with what takes part, as far as it is in the registry."""
+    found = ((one, known.get(one.component)) for one in associations)
+    return [(one, (one.component, item.digest)) for one, item in found if item is not None]
+
+
+def _partials(
+    place: Workplace, view: View, questions: Sequence[Asked], results: "_Results"
+) -> Iterator[Asked]:
     """The partial runs of these pairs: in the registry, or begun here where that is allowed."""
-    results = _Results(view)
+    allowing = {
+        ref: view.benchmark(ref).manifest.spec.allow_partial
+        for ref in {one.pair.benchmark for one in questions}
+    }
     for one in questions:
+        allowed = allowing[one.pair.benchmark]
+        if not allowed and not results.has_more(one.pair):
+            continue
         pair = partial_of(one.pair, view.registry.id)
         found, marks = results.found(pair)
-        allowed = view.benchmark(pair.benchmark).manifest.spec.allow_partial
         if found or (allowed and is_begun(place.runs, pair)):
             yield replace(one, pair=pair, found=found, marks=marks)
 
@@ -106,6 +130,7 @@ class _Results:
     def __init__(self, view: View) -> None:
         self._view = view
         self._read: dict[tuple[str, str], Mapping[str, ResultState]] = {}
+        self._left: dict[tuple[str, str], set[str]] = {}
 
     def found(self, pair: Pair, *associations: AssociationState) -> tuple[str, tuple[str, ...]]:
         """`result`, `other` or nothing; and the result's marks.
@@ -115,16 +140,22 @@ class _Results:
         where = (pair.benchmark, pair.dataset)
         if where not in self._read:
             self._read[where] = self._view.results_at(*where)
+            self._left[where] = set(self._read[where])
         path = result_path(pair.benchmark, pair.dataset, pair.model, pair.key)
         state = self._read[where].get(path)
         if state is None:
             return "", ()
+        self._left[where].discard(path)
         if state.answer == "invalid" or state.run_key != pair.key:
             return "other", ()
         if state.answer == "withdrawn":
             return "result", ("withdrawn",)
         standing = standing_of(associations) if associations else self._view.standing(path)
         return "result", () if standing == "current" else (standing,)
+
+    def has_more(self, pair: Pair) -> bool:
+        """Whether something stands beside this pair's result that nobody has asked for yet."""
+        return bool(self._left[pair.benchmark, pair.dataset])
 
 
 def _obstacle(

@@ -205,13 +205,19 @@ class Ledger:
     def results_below(self, folder: str) -> dict[str, ResultState]:
         """What lies at the paths of results below a folder, by path."""
         found = {one.path: one for one in _below(self.results, folder)}
-        keys_below = getattr(self.files, "keys_below", None)
-        paths = (
-            keys_below(folder) if keys_below else [p for p in self.files if p.startswith(folder)]
-        )
-        for path in paths:
+        for path in self.paths_below(folder):
             if path not in found and path.endswith(".yaml"):
                 found[path] = ResultState(path, "invalid", ("it is no valid document",))
+        return found
+
+    def paths_below(self, start: str) -> Iterator[str]:
+        """The paths of all files that begin with `start`; no file is looked into."""
+        keys_below = getattr(self.files, "keys_below", None)
+        found: Iterator[str] = (
+            keys_below(start)
+            if keys_below
+            else (path for path in self.files if path.startswith(start))
+        )
         return found
 
     def holder(self, key: str) -> Holder | None:

@@ -258,6 +258,12 @@ def _association_path(benchmark: str, side: Side, component: str) -> str:
     return f"associations/{owner}/{name}/{side}/{_joined(component)}.yaml"
 
 
+def associations_start(benchmark: str, side: Side, owner: str = "") -> str:
+    """What the paths of a benchmark's associations begin with; with `owner`, of his components."""
+    whose, name = split_ref(benchmark)
+    return f"associations/{whose}/{name}/{side}/" + (f"{owner}__" if owner else "")
+
+
 def result_path(benchmark: str, dataset: str, model: str, run_key: str) -> str:
     """The path of a run's result; `run_key` has 64 hex digits, or the 16 of the path."""
     return f"{results_folder(benchmark, dataset)}{_joined(model)}/{run_key[:16]}.yaml"

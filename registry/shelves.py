@@ -126,8 +126,15 @@ class Shelf(MutableMapping[K, V]):
             yield value
 
     def keys_below(self, prefix: str) -> Iterator[K]:
-        """The keys that, as text, begin with `prefix`."""
-        return (key for key, _ in self._all(lambda *_: None, prefix))
+        """The keys that, as text, begin with `prefix`, in their order."""
+        query = f"SELECT rowid, key FROM {self._table} WHERE key >= ? AND key < ?"  # noqa: S608
+        unkey = self._form.unkey
+        # the keys' own index has both columns, so no row is read
+        for _, text in sorted(self._database.execute(query, _bounds(prefix)).fetchall()):
+            key = unkey(text)
+            if key not in self._gone:
+                yield key
+        yield from (key for key, _ in self._came(prefix))
 
     def _all(
         self, read: Callable[[K, str], V | None], prefix: str = ""
@@ -140,6 +147,10 @@ class Shelf(MutableMapping[K, V]):
                 yield key, self._new[key]
             else:
                 yield key, self._read[key] if key in self._read else read(key, value)
+        yield from self._came(prefix)
+
+    def _came(self, prefix: str) -> Iterator[tuple[K, V]]:
+        """What is new and has no place in the table's order yet."""
         for key, new in list(self._new.items()):
             came = key in self._gone or self._row("1", key) is None
             if came and (not prefix or self._form.key(key).startswith(prefix)):
@@ -150,8 +161,7 @@ class Shelf(MutableMapping[K, V]):
         page = f"SELECT rowid, key, value FROM {self._table} WHERE "  # noqa: S608
         if prefix:
             query = f"SELECT rowid FROM {self._table} WHERE key >= ? AND key < ?"  # noqa: S608
-            bounds = (prefix, prefix + "\U0010ffff")
-            found = sorted(row[0] for row in self._database.execute(query, bounds))
+            found = sorted(row[0] for row in self._database.execute(query, _bounds(prefix)))
             for at in range(0, len(found), _PAGE):
                 some = found[at : at + _PAGE]
                 marks = ", ".join("?" * len(some))
@@ -194,6 +204,10 @@ class Shelf(MutableMapping[K, V]):
         unkey = self._form.unkey
         self._gone |= {unkey(row[0]) for row in self._database.execute(query)}
         self._new, self._read = {}, {}
+
+
+def _bounds(prefix: str) -> tuple[str, str]:
+    return prefix, prefix + "\U0010ffff"
 
 
 def _own(value: Any) -> Any:

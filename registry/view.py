@@ -6,6 +6,7 @@ signatures are not complete count as absent here; `pending` says what they wait 
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -17,8 +18,10 @@ from . import rules
 from .history import History, walk
 from .ledger import AssociationState, Holder, Ledger, Note, ResultState
 from .paths import (
+    SIDES,
     Side,
     association_path,
+    associations_start,
     benchmark_path,
     classify,
     cube_path,
@@ -143,19 +146,25 @@ class View:
     @cached_property
     def associations(self) -> tuple[AssociationState, ...]:
         """All associations with their states, by path."""
-        return tuple(
-            self.ledger.association_state(item.path)
-            for item in self.ledger.items("associations/")
-            if item.place.kind == "association"
-        )
+        return tuple(self._associations("associations/"))
 
-    def associations_of(self, benchmark: str, part: str | None = None) -> list[AssociationState]:
-        """The associations of a benchmark, of its `models`, its `datasets` or both."""
-        return [
-            state
-            for state in self.associations
-            if state.benchmark == benchmark and part in (None, state.part)
-        ]
+    def associations_of(
+        self, benchmark: str, part: Side | None = None, *, owner: str = ""
+    ) -> list[AssociationState]:
+        """The associations of a benchmark, of its `models`, its `datasets` or both, by path.
+
+        With `owner` those of his components. Nothing else is read.
+        """
+        if part is None:
+            both = [self.associations_of(benchmark, side, owner=owner) for side in SIDES.values()]
+            return [state for states in both for state in states]
+        return list(self._associations(associations_start(benchmark, part, owner)))
+
+    def _associations(self, start: str) -> Iterator[AssociationState]:
+        for path in self.ledger.paths_below(start):
+            if path.endswith(".yaml") and classify(path).kind == "association":
+                with suppress(LookupError):  # what is no valid document is no association
+                    yield self.ledger.association_state(path)
 
     def association(self, benchmark: str, part: Side, component: str) -> AssociationState | None:
         """The association of a component with a benchmark, or None."""

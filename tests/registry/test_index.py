@@ -67,8 +67,23 @@ def check_same(world: World, index: Path) -> None:
         with Index(index) as opened:
             view = open_view(world.repository, world.tip, pinned=world.pinned, index=opened)
             found = everything_of(view.ledger)
+            check_parts(view)
         for name, value in full.items():
             assert found[name] == value, name
+
+
+def check_parts(view: View) -> None:
+    """What is asked for one benchmark, side or owner is that part of all associations."""
+    for benchmark, side, owner in {
+        (one.benchmark, one.item.place.side, one.component.partition("/")[0])
+        for one in view.associations
+    }:
+        side_by_side = [
+            one for one in view.associations if (one.benchmark, one.part) == (benchmark, side)
+        ]
+        assert view.associations_of(benchmark, side) == side_by_side
+        his = [one for one in side_by_side if one.component.startswith(f"{owner}/")]
+        assert view.associations_of(benchmark, side, owner=owner) == his
 
 
 class Actor:
@@ -410,6 +425,8 @@ def test_a_shelf_is_a_dictionary_also_in_its_order(monkeypatch: pytest.MonkeyPat
                     assert list(shelf.items()) == list(known.items())
                     ones = [value for key, value in known.items() if key.startswith("1")]
                     assert list(shelf.below("1")) == ones
+                    named = [key for key in known if key.startswith("1")]
+                    assert list(shelf.keys_below("1")) == named
                     assert len(shelf) == len(known)
     database.close()
 
