@@ -17,7 +17,7 @@ def stopped_by_signals(stop: threading.Event) -> Iterator[None]:
         if stop.is_set():  # a second time: at once
             raise KeyboardInterrupt
         stop.set()
-        click.echo("Stopping: what runs is being ended.", err=True)
+        click.echo("Stopping: what runs is being ended. Once more stops at once.", err=True)
 
     before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

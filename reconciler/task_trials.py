@@ -69,9 +69,10 @@ def run_one_task(
         work=output / "work",
     )
     if outcome.reason != "done":
+        ended = outcome.detail or f"It ended by {outcome.reason}."
         raise TaskError(
             outcome.reason,
-            f"The task {task} of {part.name} failed ({outcome.detail or outcome.reason}). "
+            f"The task {task} of {part.name} failed. {ended} "
             f"Its log is {output / 'logs' / task}.log; what it wrote is in {output / 'work'}.",
             log_tail=outcome.log_tail,
         )

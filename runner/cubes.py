@@ -51,6 +51,11 @@ from .task_spec import (
 
 MAIN = "output_path"
 """The output that says that a task has done its work: moved last, and not at all if empty."""
+_READ_ONLY = "Read-only file system"
+_ADVICE = (
+    "It wrote beside its outputs, it seems: --scratch-root of 'mlcube submit', 'mlcube run-test' "
+    "and 'test run' gives a cube a layer for that, which is thrown away."
+)
 _CALLED_WRONGLY = 2
 _AT_ONCE = 60.0
 _KEPT = ("exit", "timeout", "memory", "interrupted")
@@ -200,7 +205,17 @@ def run_task(
                 _move(path, outputs[key])
         if whole:
             shutil.rmtree(work)
-    return outcome
+    return _with_advice(ready, outcome)
+
+
+def _with_advice(ready: ReadyCube, outcome: Outcome) -> Outcome:
+    """Where a task seems to have failed since its root is read-only, say what lets it write."""
+    resources = ready.cube.spec.resources
+    if outcome.reason != "exit" or (resources is not None and resources.scratch_root):
+        return outcome
+    if _READ_ONLY not in outcome.log_tail:
+        return outcome
+    return replace(outcome, detail=f"{outcome.detail} {_ADVICE}")
 
 
 def rescue_outputs(

@@ -98,6 +98,7 @@ class Recorder:
     name: str = "docker"
     write: Callable[[dict[str, Mount]], None] = lambda _: None
     reason: Any = "done"
+    tail: str = "the log's end"
     tasks: list[Task] = field(default_factory=list)
 
     def probe(self) -> Probe:
@@ -121,7 +122,7 @@ class Recorder:
         self.tasks.append(task)
         self.write({mount.target: mount for mount in task.mounts})
         exit_ = 0 if self.reason == "done" else 1
-        return Outcome(exit_, self.reason, 1.0, None, frozenset(), "the log's end")
+        return Outcome(exit_, self.reason, 1.0, None, frozenset(), self.tail)
 
     def clean(self, label_prefix: str) -> list[str]:  # noqa: ARG002
         return []
@@ -505,3 +506,11 @@ def test_a_scratch_root_is_asked_for(tmp_path: Path, parts: Path) -> None:
     engine = Recorder()
     call(tmp_path, ready(parts, cube(resources=Resources(scratch_root=True))), "infer", engine)
     assert engine.tasks[0].scratch_root
+
+
+def test_who_writes_beside_the_outputs_is_told_what_lets_him(tmp_path: Path, parts: Path) -> None:
+    said = "touch: cannot touch '/app/x': Read-only file system"
+    for resources, told in ((None, True), (Resources(scratch_root=True), False)):
+        engine = Recorder(reason="exit", tail=said)
+        outcome = call(tmp_path, ready(parts, cube(resources=resources)), "infer", engine)
+        assert ("--scratch-root of 'mlcube submit'" in outcome.detail) is told
