@@ -60,3 +60,11 @@ def test_a_wrong_command_would_be_found() -> None:
     assert fault("medperf proposal ls --nothing | less") == "ls has no option --nothing"
     assert fault("medperf mlcube associate --benchmark B --model_uid M -y") == ""
     assert sum(len(commands(page.read_text())) for page in PAGES) > 60
+
+
+def test_the_page_for_medperfs_users_answers_with_commands_that_exist() -> None:
+    page = (ROOT / "docs/from-medperf.md").read_text()
+    rows = [line.split("|") for line in page.splitlines() if line.startswith("| ")]
+    answers = [code for row in rows for code in re.findall("`(medperf [^`]*)`", row[2])]
+    assert len(answers) > 15
+    assert {line: fault(line) for line in answers if fault(line)} == {}
