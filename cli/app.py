@@ -8,6 +8,7 @@ below has their one line of help. Exit codes (design §11): 0 done, 1 expected f
 import errno
 import importlib
 import io
+import os
 import sys
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
@@ -118,9 +119,20 @@ def cli(ctx: click.Context, profile: str | None) -> None:
 
 def main() -> None:
     """Runs the command line and exits with its code."""
+    _open_what_is_closed()
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # for a terminal that knows no such sign
     sys.exit(run(sys.argv[1:]))
+
+
+def _open_what_is_closed() -> None:
+    """Gives a caller that closed a standard stream (`<&-`, some schedulers) an empty one instead.
+
+    Else Python has None there, and the next file that is opened would get the stream's number.
+    """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: PTH123, SIM115
 
 
 def run(arguments: list[str]) -> int:

@@ -299,3 +299,25 @@ def test_listings_and_plans_start_no_engine_and_no_other_program(
         answer = desks.hospital(*words.split())
         assert answer.code == 0, answer.err
     assert not log.exists(), log.read_text()
+
+
+@pytest.mark.parametrize(
+    ("closed", "words", "code"),
+    [
+        ("<&-", "benchmark settings toy --inactive", 2),
+        (">&-", "benchmark ls", 0),
+        ("2>&-", "benchmark lss", 2),
+        ("<&- >&- 2>&-", "plan", 0),
+    ],
+)
+def test_a_closed_stream_is_no_bug(desks: Desks, closed: str, words: str, code: int) -> None:
+    medperf = Path(sys.executable).with_name("medperf")
+    done = subprocess.run(
+        ["/bin/sh", "-c", f'"$0" {words} {closed}', medperf],
+        env={**os.environ, "MEDPERF_HOME": str(desks.world.folder / "committee")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == code, done.stderr
+    assert "this is a bug" not in done.stderr
