@@ -90,7 +90,9 @@ def _scalar(text: str, depth: int) -> Any:
     match = NUMBER.match(text)
     if match is None:
         return text
+    if len(text) > MOST_DIGITS:  # Python itself reads no whole number of more than 4300 digits
+        raise _UnsureError
     number = int(text) if match.lastindex is None else float(text)
-    if len(text) > MOST_DIGITS or not isfinite(number):
+    if not isfinite(number):
         raise _UnsureError
     return number

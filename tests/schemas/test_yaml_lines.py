@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from medperf.schemas.errors import InvalidDocumentError
 from medperf.schemas.yaml_lines import read_lines
-from medperf.schemas.yaml_subset import Builder, dump, event_stream
+from medperf.schemas.yaml_subset import Builder, dump, event_stream, parse
 
 FIXTURES = Path(__file__).parent.parent / "fixtures" / "manifests"
 RESULTS = sorted((FIXTURES / "valid" / "result").glob("*.yaml"))
@@ -115,6 +115,14 @@ def test_as_deep_as_a_manifest_may_be_and_no_deeper() -> None:
 def test_results_as_they_are_published_are_read_by_lines(path: Path) -> None:
     text = path.read_text()
     assert same(text)
+
+
+@pytest.mark.parametrize("number", ["9" * 19, "9" * 5000, "-" + "9" * 5000, "1." + "0" * 5000])
+def test_a_number_of_any_length_is_left_to_the_events_which_refuse_it(number: str) -> None:
+    assert read_lines(f"a: {number}\n") is None
+    assert read_lines(f"a:\n  - {number}\n") is None
+    with pytest.raises(InvalidDocumentError, match=r"more than 18 digits|too long or too large"):
+        parse(f"a: {number}\n".encode(), file="x")
 
 
 def test_a_long_text_that_is_wrong_at_its_end_costs_no_more_than_its_length() -> None:
