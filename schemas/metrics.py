@@ -231,11 +231,13 @@ def _spread(
 
 def max_bits(declared: Mapping[str, Metric]) -> int:
     """⌈Σ log2((max - min)·10^decimals + 1)⌉ over these metrics, exactly: no float is involved."""
-    return _bits(tuple((one.min, one.max, one.decimals or 0) for one in declared.values()))
+    metrics = declared.values()
+    return _bits(tuple((repr(one.min), repr(one.max), one.decimals or 0) for one in metrics))
 
 
 @lru_cache(maxsize=256)  # the results of a benchmark mostly carry the same metrics
-def _bits(ranges: tuple[tuple[float, float, int], ...]) -> int:
+def _bits(ranges: tuple[tuple[str, str, int], ...]) -> int:
+    # ranges as they are written: a large whole number and a float may be equal and not the same
     product = Fraction(1)
     for least, most, decimals in ranges:
         product *= _values(least, most, decimals)
@@ -247,10 +249,10 @@ def _bits(ranges: tuple[tuple[float, float, int], ...]) -> int:
 
 
 @lru_cache(maxsize=4096)
-def _values(least: float, most: float, decimals: int) -> Fraction:
+def _values(least: str, most: str, decimals: int) -> Fraction:
     """How many values a metric can have."""
     steps: int = 10**decimals
-    return (Fraction(_exact(most)) - Fraction(_exact(least))) * steps + 1
+    return (Fraction(most) - Fraction(least)) * steps + 1
 
 
 # What a validator can see

@@ -291,6 +291,15 @@ def test_bits_are_exact_at_powers_of_two(steps: int, bits: int) -> None:
     assert max_bits({"n": metric}) == bits
 
 
+def test_bits_do_not_depend_on_which_benchmark_was_asked_about_before() -> None:
+    # equal in Python, but the float is written, and so means, 644436255899923500
+    least, whole, written = 608407458880959489, 644436255899923456, 6.444362558999235e17
+    metric = number("n").model_copy(update={"min": least, "decimals": 0})
+    one, other = (metric.model_copy(update={"max": most}) for most in (whole, written))
+    assert whole == written
+    assert [max_bits({"n": one}), max_bits({"n": other})] == [55, 56]
+
+
 def test_bits_of_a_range_that_the_decimals_do_not_divide() -> None:
     metric = number("x").model_copy(update={"max": 0.0015})
     assert max_bits({"x": metric}) == 2
