@@ -154,7 +154,8 @@ class Library:
         self._index = index
         self._blobs: dict[str, bytes] = {}
         self._held = 0
-        self._documents: dict[str, Known | InvalidDocumentError] = {}
+        # by blob, and by how large a file may be where it lies
+        self._documents: dict[tuple[str, int], Known | InvalidDocumentError] = {}
         self._checked: dict[str, Checked] = {}
         self._read: dict[str, tuple[str, int]] = {}  # by another process: digest and size
 
@@ -212,10 +213,10 @@ class Library:
         """The document in a blob, as what lies at `place`; else an InvalidDocumentError."""
         if oid in self._read:
             return self._item_read(place, oid)
-        document = self._documents.get(oid)
+        document = self._documents.get((oid, place.limit))
         if document is None:
             document = self._document(place, oid)
-            self._documents[oid] = document
+            self._documents[oid, place.limit] = document
         if isinstance(document, InvalidDocumentError):
             raise _moved(document, place.path)
         return _placed(place, document)

@@ -3,9 +3,12 @@
 import pytest
 
 from medperf.registry.git import Entry
+from medperf.registry.paths import classify
 from medperf.registry.snapshot import Library, Snapshot, read_item
+from medperf.schemas import documents
 from medperf.schemas.digests import digest
 from medperf.schemas.errors import InvalidDocumentError
+from medperf.schemas.manifests import RESULT_LIMIT
 
 from .world import World, key_entry, owner_manifest
 
@@ -59,12 +62,28 @@ def test_one_blob_at_two_paths_is_told_at_both(world: World) -> None:
     library = Library(world.repository)
     files = []
     for path in ("cubes/modeler/a.yaml", "cubes/modeler/b.yaml"):
-        from medperf.registry.paths import classify
-
         with pytest.raises(InvalidDocumentError) as caught:
             library.item(classify(path), oid)
         files.append(caught.value.problems[0].file)
     assert files == ["cubes/modeler/a.yaml", "cubes/modeler/b.yaml"]
+
+
+def test_a_blob_too_large_for_one_path_is_judged_at_another_as_if_it_stood_there_alone(
+    world: World,
+) -> None:
+    cube = documents.load(world.files["cubes/modeler/resnet.yaml"], file="x").manifest
+    value = cube.model_dump(by_alias=True)
+    value["spec"]["files"]["mlcube.yaml"] += "# " + "y" * RESULT_LIMIT
+    oid = world.repository.write_blob(documents.dump(value))
+    result = classify(next(iter(world.result())))
+    for first in (True, False):
+        library = Library(world.repository)
+        if first:
+            with pytest.raises(InvalidDocumentError, match="has more than"):
+                library.item(result, oid)
+        assert library.item(classify("cubes/modeler/resnet.yaml"), oid).manifest
+        with pytest.raises(InvalidDocumentError, match="has more than"):
+            library.item(result, oid)
 
 
 def test_a_document_of_another_kind_than_its_path_is_refused(world: World) -> None:
