@@ -1,6 +1,8 @@
 """Reading ahead by a second process spares work and changes nothing."""
 
+import base64
 import io
+import json
 import marshal
 import os
 from collections.abc import Iterator
@@ -13,10 +15,14 @@ from medperf.registry import ahead, history
 from medperf.registry.index import Index
 from medperf.registry.statements import Checked, Statement
 from medperf.registry.view import open_view
+from medperf.schemas import documents
 from medperf.schemas.digests import digest
 from medperf.schemas.errors import SignatureError
+from medperf.schemas.manifests import RESULT_LIMIT
 from tests.registry.test_index import Actor, everything_of
-from tests.registry.world import World, everything, signer
+from tests.registry.world import World, cube_manifest, everything, signer
+
+PORTION = 8
 
 
 @pytest.fixture(scope="module")
@@ -33,16 +39,74 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     world.close()
 
 
+@pytest.fixture(scope="module")
+def hostile(world: World, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    other = world.copy(tmp_path_factory.mktemp("hostile"))
+    misplaced(other)
+    for number in range(4):
+        forged(other, f"modeler/forged{number}")
+    yield other
+    other.close()
+
+
+def large(name: str) -> bytes:
+    """A cube with more bytes than a result may have."""
+    cube = cube_manifest(f"modeler/{name}", "model")
+    cube["spec"]["files"]["mlcube.yaml"] += "# " + "y" * RESULT_LIMIT
+    return documents.dump(cube)
+
+
+def misplaced(world: World) -> None:
+    """Documents where others belong, each also where it does: what is right at one path only."""
+    folder = "results/committee/cxr/hospital__chest/modeler__resnet"
+    resnet = world.files["cubes/modeler/resnet.yaml"]
+    statement = next(data for path, data in world.files.items() if path.endswith(".json"))
+    new_portion = {f"notes/{number}.txt": b"x" for number in range(PORTION)}
+    world.commit(new_portion)
+    world.commit({f"{folder}/{'0' * 16}.yaml": large("near")})
+    world.commit({"cubes/modeler/near.yaml": large("near")})
+    world.commit({f"{folder}/{'1' * 16}.yaml": large("far")})
+    world.commit({path: data + b"y" for path, data in new_portion.items()})
+    world.commit({"cubes/modeler/far.yaml": large("far")})
+    world.commit(
+        {
+            "cubes/modeler/both.yaml": large("both"),
+            f"{folder}/{'2' * 16}.yaml": large("both"),
+            f"{folder}/{'3' * 16}.yaml": resnet,
+            "cubes/modeler/other.yaml": resnet,
+            "owners/other.yaml": resnet,
+            "datasets/hospital/other.yaml": world.files["owners/hospital.yaml"],
+            "cubes/modeler/statement.yaml": statement,
+            "cubes/modeler/near.1.modeler.max.sigstore.json": large("near"),
+        }
+    )
+
+
+def forged(world: World, model: str) -> None:
+    """A model whose association names the committee's key, under a signature that is not its."""
+    world.add_cube(model)
+    path, data = world.association(model)
+    files = world.approval(path, "modeler/max", "committee/alice", data=data)
+    for name in files:
+        if "alice" in name:
+            bundle = json.loads(files[name])
+            bundle["dsseEnvelope"]["signatures"][0]["sig"] = base64.b64encode(bytes(64)).decode()
+            files[name] = json.dumps(bundle).encode()
+    world.merge({path: data, **files}, by="modeler/max")
+
+
 @pytest.fixture(autouse=True)
 def small_portions(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ahead, "LEAST", 1)
-    monkeypatch.setattr(history, "_PORTION", 8)
+    monkeypatch.setattr(history, "_PORTION", PORTION)
     monkeypatch.setattr(os, "cpu_count", lambda: 2)
 
 
 def check_same(world: World, index: Path) -> None:
     tip = world.tip or ""
-    alone = everything_of(open_view(world.repository, tip).ledger)
+    with pytest.MonkeyPatch.context() as without:
+        without.setattr(ahead, "LEAST", 1_000_000)
+        alone = everything_of(open_view(world.repository, tip).ledger)
     with Index(index) as opened:
         found = everything_of(open_view(world.repository, tip, index=opened).ledger)
     for name, value in alone.items():
@@ -52,19 +116,19 @@ def check_same(world: World, index: Path) -> None:
 def test_what_was_read_ahead_is_judged_as_what_was_not(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    documents: list[str] = []
+    kinds: list[str] = []
     statements: list[Checked] = []
     take = ahead._Reader.take
 
     def noted(self: ahead._Reader) -> ahead._Found:
         found = take(self)
-        documents.extend(one.kind for one in found[0])
+        kinds.extend(one.kind for one in found[0])
         statements.extend(one for _, one in found[1])
         return found
 
     monkeypatch.setattr(ahead._Reader, "take", noted)
     check_same(world, tmp_path / "index.sqlite")
-    assert {"Owner", "Cube", "Association", "Result"} <= set(documents)
+    assert {"Owner", "Cube", "Association", "Result"} <= set(kinds)
     assert {one.statement.kind for one in statements} == {"approval", "result"}
 
 
@@ -102,8 +166,8 @@ def answer(world: World, blobs: ahead.Blobs) -> tuple[list[ahead.Read], list[Any
     asked.seek(0)
     ahead.serve(world.repository, asked, answers)
     answers.seek(0)
-    documents, statements = marshal.load(answers)  # noqa: S302 - written just now
-    return [ahead.Read(*one) for one in documents], statements
+    read, statements = marshal.load(answers)  # noqa: S302 - written just now
+    return [ahead.Read(*one) for one in read], statements
 
 
 def test_what_is_no_document_and_whose_key_is_unknown_is_left_to_the_other(world: World) -> None:
@@ -111,10 +175,10 @@ def test_what_is_no_document_and_whose_key_is_unknown_is_left_to_the_other(world
     blobs = [(path, one.oid) for path, one in files.items() if path.startswith("results/")]
     signature = next(oid for path, oid in blobs if path.endswith(".json"))
     blobs += [("cubes/modeler/odd.yaml", signature), ("README.md", files["registry.yaml"].oid)]
-    documents, statements = answer(world, blobs)
-    assert {one.kind for one in documents} == {"Result"}
+    found, statements = answer(world, blobs)
+    assert {one.kind for one in found} == {"Result"}
     assert statements == []  # no owner's file was among them
-    for one in documents:
+    for one in found:
         data = world.repository.blob(one.oid)
         assert (one.digest, one.size) == (digest(data), len(data))
 
@@ -126,6 +190,22 @@ def test_a_statement_counts_by_the_key_of_an_owner_that_came_with_it(world: Worl
     _, all_of_them = answer(world, blobs)
     assert sorted(map(str, statements)) == sorted(map(str, all_of_them))
     assert len(statements) > 10
+
+
+def test_what_is_misplaced_or_forged_is_judged_as_without_it(
+    hostile: World, tmp_path: Path
+) -> None:
+    check_same(hostile, tmp_path / "index.sqlite")
+
+
+def test_of_a_forged_statement_it_says_nothing(hostile: World) -> None:
+    files = hostile.repository.tree(hostile.tip or "")
+    asked = [(path, one.oid) for path, one in files.items()]
+    false = {oid for path, oid in asked if "modeler__forged" in path and "alice" in path}
+    assert any(oid < ahead._SHARE for oid in false)
+    _, statements = answer(hostile, asked)
+    assert statements
+    assert not false & {oid for oid, _ in statements}
 
 
 def test_a_checked_signature_is_that_of_its_key_only() -> None:
