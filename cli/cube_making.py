@@ -12,7 +12,11 @@ if TYPE_CHECKING:
     from ..runner.packing import Role
 
 ROLES = ("preparator", "model", "evaluator")
-_MEDPERFS = {"data-preparator": "preparator", "data_preparator": "preparator"}
+_MEDPERFS = {
+    "data-preparator": "preparator",
+    "data_preparator": "preparator",
+    "metrics": "evaluator",
+}
 
 
 class _RoleType(click.Choice[str]):
@@ -74,20 +78,24 @@ def _slug(text: str) -> str:
     help="The cube's folder, or its mlcube.yaml.",
 )
 @click.option(
+    "-o",
     "--output",
-    required=True,
     type=click.Path(path_type=Path),
     metavar="DIR",
-    help="Where the files go.",
+    help="Where the files go; default: the folder assets beside the cube's file.",
 )
-@click.option("--role", type=_RoleType(), help="Default: told by the tasks.")
+@click.option(
+    "--role", "--mlcube-types", "role", type=_RoleType(), help="Default: told by the tasks."
+)
 @click.option(
     "--sif",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="A Singularity image to put beside them.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
-def package(cube: Path, output: Path, role: "Role | None", sif: Path | None, as_json: bool) -> None:
+def package(
+    cube: Path, output: Path | None, role: "Role | None", sif: Path | None, as_json: bool
+) -> None:
     """Pack a cube's files as 'mlcube submit' takes them, and print their digests.
 
     The tasks of the role are checked first. The same files always give the same bytes.
@@ -101,6 +109,7 @@ def package(cube: Path, output: Path, role: "Role | None", sif: Path | None, as_
     from ..runner.scaffold import package_cube
 
     with tempfile.TemporaryDirectory(prefix="medperf-package-") as scratch:
+        output = output or (cube if cube.is_dir() else cube.parent) / "assets"
         packed = package_cube(cube, output, role=role, sif=sif, scratch=Path(scratch) / "check")
     if as_json:
         print_json([plain(one) for one in packed])

@@ -195,6 +195,15 @@ def test_packing_gives_the_same_bytes_again(
         "sandbox.tar.gz",
     }
     assert [file["digest"] for file in first] == [file["digest"] for file in second]
+    for _ in range(2):  # what was packed before does not become part of the cube
+        medperfs = ["mlcube", "package", "--mlcube=model", "--mlcube-types=model", "--json"]
+        assert run(medperfs) == 0
+        third = json.loads(capsys.readouterr().out)
+        assert {Path(file["path"]).parent for file in third} == {Path("model/assets")}
+        assert [file["digest"] for file in first] == [file["digest"] for file in third]
+    metrics = ["mlcube", "package", "--mlcube=evaluator", "--mlcube-types=metrics"]
+    assert run(metrics) == 0
+    capsys.readouterr()
     assert run(["mlcube", "package", "--mlcube=model", "--output=x", "--role=evaluator"]) == 1
     assert "needs the task 'evaluate'" in capsys.readouterr().err
 
