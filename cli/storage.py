@@ -12,7 +12,7 @@ from .output import confirm, print_json, print_table, print_text, say
 if TYPE_CHECKING:
     from ..reconciler.storing import Kind
 
-KINDS = ("trials", "images", "assets", "runs")
+KINDS = ("trials", "images", "assets", "runs", "unfinished")
 
 
 @click.group("storage", cls=NearGroup)
@@ -68,7 +68,8 @@ def human(size: int) -> str:
     "kinds",
     multiple=True,
     type=click.Choice(KINDS),
-    help="Only these; default: all four. Repeatable.",
+    help="Only these; default: all but unfinished, which are preparations of datasets that have "
+    "not ended. Repeatable.",
 )
 @click.option("--offline", is_flag=True, help="Use the registry as last fetched.")
 @click.option("--dry-run", is_flag=True, help="Only say what would be removed.")
@@ -79,22 +80,27 @@ def cleanup(
 ) -> None:
     """Remove what the next pass makes again: images, downloads, trials, published runs' files.
 
-    Datasets, and runs whose results have not left, are never removed.
+    Prepared datasets, and runs whose results have not left, are never removed. Preparations that
+    have not ended are removed only with --kind unfinished: what a person has done in them is gone
+    then.
 
     \b
-    Example:
+    Examples:
       medperf storage cleanup --kind images --kind assets
+      medperf storage cleanup --kind unfinished
     """
     from ..reconciler.storing import CLEANABLE, remove
     from ..reconciler.storing import cleanup as removable
 
     wanted: tuple[Kind, ...] = tuple(kind for kind in CLEANABLE if not kinds or kind in kinds)
     with workplace(ctx) as place:
-        items = removable(place, wanted, offline=offline)
+        items = removable(place, wanted, unfinished="unfinished" in kinds, offline=offline)
         rows = [(one.kind, one.name, human(one.size)) for one in items]
         print_table(("kind", "name", "size"), rows, empty="Nothing can be removed.")
         if not items or dry_run:
             return
+        if any(item.unfinished for item in items):
+            say("Nothing makes an unfinished preparation again, nor a person's work in it.")
         confirm("Remove these?", yes=yes)
         freed = remove(place, items)
     print_text(f"{human(freed)} are free again.")

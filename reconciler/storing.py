@@ -3,7 +3,8 @@
 Everything in a storage is one of three: *made once* (datasets, their secrets, finished runs that
 have not left, the site's records), *made again* by the next pass at the cost of time (images,
 downloads, trials, runs whose results are published), or *working files* of a pass. Cleaning up
-removes only the second and third, and never a dataset or a run that holds a person's decision.
+removes only the second and third, and never a prepared dataset or a run that holds a person's
+decision; a preparation that has not ended goes only where it is asked for by its kind.
 """
 
 import os
@@ -35,6 +36,7 @@ MADE_AGAIN = frozenset({"index.sqlite"})
 NOTES = frozenset(  # each a few bytes: one line for all of them
     {"lock", "verified", "fetched", news.SEEN, loosening.FILE, suspending.MARKER}
 )
+UNFINISHED = "unfinished"
 CLEANABLE: tuple[Kind, ...] = ("trials", "images", "assets", "runs")
 _GONE = (State.PUBLISHED,)
 
@@ -49,6 +51,11 @@ class Item:
     size: int
     again: bool
     about: str = ""
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether it is a dataset whose preparation has not ended."""
+        return self.kind == "datasets" and self.about == UNFINISHED
 
 
 def size_of(path: Path) -> int:
@@ -90,7 +97,7 @@ def _datasets(place: Workplace) -> Iterator[Item]:
     for dataset in place.datasets.all():
         prepared = (dataset.path / "content.txt").is_file()
         name = f"{dataset.record.name} ({dataset.uid})" if prepared else dataset.record.name
-        about = "prepared" if prepared else "unfinished"
+        about = "prepared" if prepared else UNFINISHED
         yield Item("datasets", name, dataset.path, size_of(dataset.path), False, about)
 
 
@@ -107,13 +114,18 @@ def _states(place: Workplace, *, offline: bool) -> dict[str, tuple[str, str]]:
     return {run.pair.short: (run.pair.local_name, run.state) for run in plan.runs}
 
 
-def cleanup(place: Workplace, kinds: Sequence[Kind], *, offline: bool = False) -> list[Item]:
+def cleanup(
+    place: Workplace, kinds: Sequence[Kind], *, unfinished: bool = False, offline: bool = False
+) -> list[Item]:
     """What may be removed of these kinds: all of it a pass makes again, or finds in the registry.
 
-    Nothing is removed yet: `remove` does, after somebody has seen the list.
+    With `unfinished` preparations that have not ended, too. Nothing is removed yet: `remove` does,
+    after somebody has seen the list.
     """
     return [
-        item for item in list_storage(place, offline=offline) if item.again and item.kind in kinds
+        item
+        for item in list_storage(place, offline=offline)
+        if (item.again and item.kind in kinds) or (unfinished and item.unfinished)
     ]
 
 
@@ -124,7 +136,8 @@ def remove(place: Workplace, items: Sequence[Item]) -> int:
         if any(item.kind == "images" for item in items):
             place.end_leftovers()
         for item in items:
-            if not item.again or not item.path.resolve().is_relative_to(place.storage.resolve()):
+            may_go = item.again or item.unfinished
+            if not may_go or not item.path.resolve().is_relative_to(place.storage.resolve()):
                 raise DataError(f"{item.path} is not to be removed: nothing makes it again.")
             _force(item.path)
             freed += item.size

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from medperf.reconciler.storing import Item, cleanup, list_storage, remove
+from medperf.reconciler.storing import CLEANABLE, Item, cleanup, list_storage, remove
 from medperf.schemas.errors import DataError
 
 from .world import World
@@ -74,3 +74,21 @@ def test_a_sites_own_notes_are_one_line_and_the_index_is_made_again(world: World
     assert not [item for item in found.values() if item.kind == "other"]
     assert found["index.sqlite"].again
     assert not found["registry.git"].again
+
+
+def test_a_preparation_that_has_not_ended_goes_only_where_that_is_asked_for(world: World) -> None:
+    record = world.dataset().record.model_copy(update={"name": "begun"})
+    begun = world.hospital.datasets.create(record)
+    assert cleanup(world.hospital, CLEANABLE) == [
+        item for item in cleanup(world.hospital, CLEANABLE, unfinished=True) if item.again
+    ]
+    world.close()
+    assert world.medperf("storage", "cleanup", "-y").returncode == 0
+    assert begun.path.is_dir()
+    asked = world.medperf("storage", "cleanup", "--kind", "unfinished")
+    assert (asked.returncode, "a person's work" in asked.stderr) == (2, True)
+    assert begun.path.is_dir()
+    done = world.medperf("storage", "cleanup", "--kind", "unfinished", "-y")
+    assert done.returncode == 0, done.stderr
+    assert not begun.path.exists()
+    assert [one.record.name for one in world.hospital.datasets.all()] == ["chest"]
