@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..registry.view import View
+from ..runner.flows import waits_for_person
 from ..schemas.errors import MedperfError
 from ..schemas.metrics import parse_evaluator_file
 from .datasets import LocalDataset
@@ -33,7 +34,7 @@ class Described:
     report: Path | None
     metadata: Path | None
     registered: str
-    sanity_checked: bool = True
+    sanity_checked: bool | None = None
 
 
 def describe(view: View | None, dataset: LocalDataset) -> Described:
@@ -67,14 +68,13 @@ def describe(view: View | None, dataset: LocalDataset) -> Described:
         report=_there(dataset.path / "report.yaml"),
         metadata=_there(dataset.path / "metadata"),
         registered=registered,
-        sanity_checked=record.sanity_checked,
+        sanity_checked=record.sanity_checked if prepared else None,
     )
 
 
 def state_of(folder: Path) -> str:
     """`manual work` where the preparator waits for a person, else `unfinished`."""
-    waits = (folder / "manual").is_dir() or (folder / "report.yaml").is_file()
-    return "manual work" if waits else "unfinished"
+    return "manual work" if waits_for_person(folder) else "unfinished"
 
 
 def local_dataset(place: Workplace, uid: str) -> LocalDataset:

@@ -126,6 +126,14 @@ def open_prepared(folder: Path) -> Prepared | None:
     return Prepared(folder, Content.from_lines(lines), {})
 
 
+def waits_for_person(folder: Path) -> bool:
+    """Whether the preparation in `folder` has stopped for a person's work."""
+    try:
+        return json.loads(folder.joinpath(_MARKS).read_text()).get("waits") is True
+    except (OSError, ValueError, AttributeError):
+        return False
+
+
 def prepare(
     ready: ReadyCube,
     *,
@@ -163,7 +171,11 @@ def prepare(
             if again:
                 work = into / "work" / "prepare"
                 rescue_outputs(ready, "prepare", _prepare_outputs(into), execution, work=work)
-            outcomes["prepare"] = _prepare(ready, given, into, execution, resumes=resumes)
+            try:
+                outcomes["prepare"] = _prepare(ready, given, into, execution, resumes=resumes)
+            except ManualWorkError:
+                steps.begin(waits=True)
+                raise
         _check_prepared(ready, into)
         steps.mark("prepare")
     made = {"data_path": into / "data"}
@@ -203,7 +215,7 @@ def _judging(ready: ReadyCube, into: Path, steps: "_Steps", *, resumes: bool) ->
         if error.reason in ("interrupted", "timeout"):
             raise
         if resumes:
-            steps.begin()
+            steps.begin(waits=True)
             raise _unready(ready, into, str(error), error.log_tail) from error
         steps.forget()  # the data are wrong: prepare them anew, not just check them again
         raise
@@ -416,18 +428,18 @@ class _Steps:
     def done(self, name: str) -> bool:
         return name in self.names
 
-    def begin(self) -> None:
-        """Note that this is begun, and that no step has ended."""
+    def begin(self, *, waits: bool = False) -> None:
+        """Note that this is begun, and that no step has ended; whether it waits for a person."""
         self.names = []
-        self._write()
+        self._write(waits=waits)
 
     def mark(self, name: str) -> None:
         self.names.append(name)
         self._write()
 
-    def _write(self) -> None:
+    def _write(self, *, waits: bool = False) -> None:
         beside = self.path.with_name(_MARKS + ".tmp")
-        beside.write_text(json.dumps({"of": self.of, "done": self.names}))
+        beside.write_text(json.dumps({"of": self.of, "done": self.names, "waits": waits}))
         beside.replace(self.path)
 
     def forget(self) -> None:

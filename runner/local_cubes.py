@@ -14,6 +14,7 @@ tag is resolved to its digest once; what is not in an image registry is saved fr
 
 import json
 import os
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -271,11 +272,20 @@ def _docker_image(folder: CubeFolder, document: Any, assets: Assets, work: Path)
     if not found.identity:
         raise CubeError(
             f"{folder.file} names the image {name}, which is not here: build it with "
-            f"'docker build -t {name} {folder.root}', or pull it."
+            f"'{_build_command(folder.root, section, name)}', or pull it."
         )
     return Image(
         engine="docker", archive=_saved(name, found.identity, assets, work), platform=PLATFORM
     )
+
+
+def _build_command(root: Path, section: dict[str, Any], name: str) -> str:
+    """How MLCube would build the image: `build_file` lies in `build_context`, beside the file."""
+    context, file = section.get("build_context"), section.get("build_file")
+    where = os.path.normpath(root / context) if isinstance(context, str) else str(root)
+    named = isinstance(file, str) and file != "Dockerfile"
+    words = ["docker", "build", "-t", name, *(["-f", f"{where}/{file}"] if named else []), where]
+    return shlex.join(words)
 
 
 def _saved(name: str, identity: str, assets: Assets, work: Path) -> Asset:

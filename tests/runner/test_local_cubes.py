@@ -1,5 +1,6 @@
 """Cubes on this machine, in every form in which their files lie around."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -124,6 +125,19 @@ def test_what_cannot_be_a_cube_is_told(cube: Path, assets: Assets, tmp_path: Pat
         find_cube(cube / "nothing.yaml")
     (cube / "mlcube.yaml").write_text(MLCUBE.replace("docker:", "dock:"))
     with pytest.raises(CubeError, match=r"names no image for docker"):
+        local_cube(cube / "mlcube.yaml", "docker", assets, owner="local")
+
+
+@pytest.mark.docker
+def test_an_image_that_is_not_here_is_told_with_how_it_is_built(
+    cube: Path, assets: Assets, tmp_path: Path
+) -> None:
+    section = "{image: nobody/nothing:1, build_context: ../the project, build_file: model.df}"
+    lines = [f"docker: {section}" if "docker:" in line else line for line in MLCUBE.splitlines()]
+    (cube / "mlcube.yaml").write_text("\n".join(lines))
+    where = f"{tmp_path}/the project"
+    how = f"docker build -t nobody/nothing:1 -f '{where}/model.df' '{where}'"
+    with pytest.raises(CubeError, match=re.escape(how)):
         local_cube(cube / "mlcube.yaml", "docker", assets, owner="local")
 
 

@@ -134,6 +134,7 @@ def test_a_reporting_preparator_goes_on_with_what_a_person_made_of_it(prepare: P
         prepare()
     assert stop.value.exit_code == 4
     assert str(prepare.into / "report.yaml") in str(stop.value)
+    assert flows.waits_for_person(prepare.into)
     outline = prepare.into / "data/outline.txt"
     assert outline.read_text() == "to do"
     with pytest.raises(ManualWorkError):
@@ -142,6 +143,7 @@ def test_a_reporting_preparator_goes_on_with_what_a_person_made_of_it(prepare: P
     with pytest.raises(ManualWorkError, match=r"sanity_check .* failed.*go") as stop:
         prepare()
     assert "the outline is not whole" in stop.value.log_tail
+    assert flows.waits_for_person(prepare.into)
     assert flows.open_prepared(prepare.into) is None
     outline.write_text("drawn")
     done = prepare()
@@ -254,6 +256,7 @@ def test_what_was_made_before_a_stop_or_a_kill_is_there_again(tmp_path: Path) ->
         prepare(stop=stop)
     watcher.join()
     assert caught.value.reason == "interrupted"
+    assert not flows.waits_for_person(prepare.into), "it goes on by itself"
     assert (prepare.into / "data/a folder/0.txt").read_text() == "took hours"
 
     (tmp_path / "site/logs/prepare.log").unlink()
