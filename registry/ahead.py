@@ -35,7 +35,9 @@ from .statements import Checked, Statement, read_bundle
 if TYPE_CHECKING:
     from .snapshot import Library
 
-_SHARE = "a"  # which signatures it checks: so many that both processes have as much to do
+# The second process checks the signatures in blobs whose ids are below this, ten of sixteen: so
+# many that both have as much to do.
+_SHARE = "a"
 LEAST = 1000  # blobs in a first portion, behind which a process is worth its start
 P = TypeVar("P")
 Blobs = Sequence[tuple[str, str]]  # by path and id
@@ -53,11 +55,15 @@ class Read(NamedTuple):
 
 
 def portions(library: "Library", parts: Iterator[Part[P]]) -> Iterator[P]:
-    """The parts one by one, each once its blobs are in the library, as far as there is room."""
+    """The parts one by one, once the library has read their blobs, or knows what is in them.
+
+    A library that has no index to keep documents in reads alone: it would parse them again.
+    """
     first, second = next(parts, None), next(parts, None)
     if first is None:
         return
-    if second is None or len(first[1]) < LEAST or (os.cpu_count() or 1) < 2:
+    worth_it = library.remembers and len(first[1]) >= LEAST and (os.cpu_count() or 1) > 1
+    if second is None or not worth_it:
         for part, blobs in chain([first], [second] if second else [], parts):
             library.prepare(oid for _, oid in blobs)
             yield part
@@ -80,11 +86,12 @@ def _with(
     reader: "_Reader",
     library: "Library",
     first: Part[P],
-    second: Part[P] | None,
+    second: Part[P],
     parts: Iterator[Part[P]],
 ) -> Iterator[P]:
     """The first part is read here, while the process starts and reads the second."""
-    part, following = first, second
+    part: Part[P] = first
+    following: Part[P] | None = second
     also = [blob for blob in first[1] if blob[0].startswith("owners/")]  # for their keys
     found: _Found = ([], [])
     while True:

@@ -176,7 +176,7 @@ def _statement(path: str) -> Place | None:
     words = 2 if len(parts) > 1 and parts[1] == "settings" else 1
     subject = folder + slash + ".".join(parts[:words]) + ".yaml"
     about = classify(subject)  # which comes with it, or was just asked for
-    if about.kind in ("other", "handover"):
+    if about.kind == "other":
         return None
     tail = parts[words:]
     if not tail and about.kind == "result":

@@ -152,9 +152,8 @@ def _association_problems(
 
 
 def _same(one: kinds.Pin, other: kinds.Pin) -> bool:
-    return (
-        one.digest == other.digest and one.ref == other.ref
-    )  # == of models takes ten times as long
+    # what == of models says, in a tenth of its time: a pin has no other field
+    return one.digest == other.digest and one.ref == other.ref
 
 
 def association_paths(result: Place) -> tuple[str, str]:

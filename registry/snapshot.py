@@ -164,6 +164,11 @@ class Library:
         """The clone's folder."""
         return self._repository.folder
 
+    @property
+    def remembers(self) -> bool:
+        """Whether there is an index, which keeps documents that were checked."""
+        return self._index is not None
+
     def take(
         self, documents: Iterable["Read"], statements: Iterable[tuple[str, "Checked"]]
     ) -> None:
