@@ -6,12 +6,14 @@ file that came in, and what was made of it is kept in the store under that diges
 with size and times, and made again if it is not the same any more.
 """
 
+import contextlib
 import json
 import os
 import platform
 import re
 import shutil
 import subprocess
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +26,7 @@ from .protocol import ImageSource, LocalImage, Progress
 from .sif import is_sif, working_folder
 
 _ZSTD = "-comp zstd -Xcompression-level 3"
+_A_DAY = 86400.0
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 
@@ -170,8 +173,16 @@ class Maker:
             found = found.get(key) if isinstance(found, dict) else None
         return str(found) if found else _here()
 
+    def _sweep(self) -> None:
+        """Remove what builds left that were killed: whatever is unfinished for a day."""
+        for path in self.store.glob(".*"):
+            with contextlib.suppress(FileNotFoundError):  # another process was quicker
+                if time.time() - path.lstat().st_mtime > _A_DAY:
+                    remove_tree(path)
+
     def _apptainer(self, words: list[str], doing: str, *, callers: bool = False) -> None:
         """Run it; with `callers` in the caller's environment: credentials, proxies, NOHTTPS."""
+        self._sweep()
         scratch = self.store / f".scratch.{os.getpid()}"
         scratch.mkdir(mode=0o700, exist_ok=True)
         try:

@@ -377,13 +377,15 @@ def test_who_cannot_mount_a_sif_gets_a_folder(docker_archive: Path, tmp_path: Pa
     assert maker.ensure(source, None).identity == path
     # a packed archive as well, though Apptainer itself cannot read one
     packed = tmp_path / "image.tar.gz"
+    (tmp_path / "store/.scratch.1").mkdir()  # of a build that was killed long ago
+    os.utime(tmp_path / "store/.scratch.1", (1, 1))
     with packed.open("wb") as file:
         subprocess.run(["gzip", "-1", "-c", str(docker_archive)], stdout=file, check=True)
     again = Path(
         maker.ensure(replace(source, archive=packed, digest="sha256:" + "2" * 64), None).identity
     )
     assert (again / ".singularity.d").is_dir()
-    assert not list((tmp_path / "store").glob(".*")), "nothing is left of the unpacking"
+    assert not list((tmp_path / "store").glob(".*")), "nothing unfinished is left"
 
 
 @pytest.mark.singularity
