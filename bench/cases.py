@@ -6,7 +6,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -65,11 +65,13 @@ def site(folder: Path, built: Built) -> dict[str, str]:
     return {"MEDPERF_HOME": str(home)}
 
 
-def fetch(folder: Path, built: Built, runs: int) -> Sample:
-    """What bare Git needs to see that nothing is new."""
+def fetch(
+    folder: Path, built: Built, runs: int, before: Callable[[], object] | None = None
+) -> Sample:
+    """What bare Git needs for a fetch; where `before` does nothing, to see that nothing is new."""
     git = ["git", f"--git-dir={folder / 'storage' / 'registry.git'}", "fetch", "--quiet"]
     refs = "+refs/heads/main:refs/remotes/origin/main"
-    return command([*git, str(built.url), refs], runs=runs)
+    return command([*git, str(built.url), refs], runs=runs, before=before)
 
 
 LIMITS = {  # manifests: seconds beside the fetch, MB; first read seconds, MB
@@ -115,16 +117,27 @@ def registry(
     points = growth.setdefault("validate --base", [])
     yield from _proposal(built, name, runs, points, size)
     growth_ = growth.setdefault("100 changed", [])
+    storage, kept = folder / "storage", folder / "kept"
+    shutil.copytree(storage, kept)
+
+    def forget() -> None:
+        """The site as it was before the hundred came."""
+        shutil.rmtree(storage)
+        shutil.copytree(kept, storage)
+
     built.grow()
-    after = command([MEDPERF, "plan"], runs=1, env=env)
+    bare = fetch(folder, built, min(runs, 3), before=forget)
+    after = command([MEDPERF, "plan"], runs=min(runs, 3), env=env, before=forget)
+    shutil.rmtree(kept)
+    beside = after.seconds - bare.seconds
     yield Case(
         f"plan after 100 changed: {name}",
-        f"{after.seconds - bare.seconds:.2f} s beside the fetch; with it {after}",
-        f"git fetch {bare.seconds:.3f} s",
+        f"{beside:.2f} s beside the fetch; with it {after}",
+        f"git fetch that brings them {bare.seconds:.3f} s, {bare.memory:.0f} MB",
         "<= 0.5 s",
-        after.seconds - bare.seconds <= 0.5,
+        beside <= 0.5,
     )
-    growth_.append((size, after.seconds - bare.seconds))
+    growth_.append((size, beside))
     if size <= 10_000:
         check = call("verify", built.url, runs=1)
         ok = check.seconds <= 15 and check.memory <= 300
@@ -176,12 +189,17 @@ def hashing(folder: Path, quick: bool, runs: int) -> Iterator[Case]:
     large = folder / "large"
     _files(large / "data", 200, megabytes * 5_000)
     paths = sorted(large.rglob("*.bin"))
-    two, ours = in_turn(lambda: _plain(paths, 2), lambda: content_hash(large), runs=runs)
+    two, ours, openssl = in_turn(
+        lambda: _plain(paths, 2),
+        lambda: content_hash(large),
+        lambda: _openssl(paths),
+        runs=runs,
+    )
     ratio = two / ours
     yield Case(
         f"content hash, {megabytes} MB in 200 files",
         f"{ours:.2f} s = {ratio:.2f} x the floor's speed",
-        f"hashlib, two threads {two:.2f} s",
+        f"hashlib, two threads {two:.2f} s; openssl under xargs -P2 {openssl:.2f} s",
         ">= 0.9 x",
         ratio >= 0.9,
     )
@@ -201,9 +219,14 @@ def hashing(folder: Path, quick: bool, runs: int) -> Iterator[Case]:
     many = folder / "many"
     _files(many / "data", small, 8192)
     paths = sorted(many.rglob("*.bin"))
-    one, ours = in_turn(lambda: _plain(paths, 1), lambda: content_hash(many), runs=runs)
+    one, ours, openssl = in_turn(
+        lambda: _plain(paths, 1),
+        lambda: content_hash(many),
+        lambda: _openssl(paths),
+        runs=runs,
+    )
     figure = f"{ours:.2f} s = {one / ours:.2f} x the floor's speed"
-    floor = f"hashlib, one thread {one:.2f} s"
+    floor = f"hashlib, one thread {one:.2f} s; openssl under xargs -P2 {openssl:.2f} s"
     name = f"content hash, {small:,} files of 8 KiB"
     yield Case(name, figure, floor, ">= 1.3 x", one / ours >= 1.3)
     shutil.rmtree(many)
@@ -226,6 +249,17 @@ def _plain(paths: list[Path], threads: int) -> None:
         return
     with ThreadPoolExecutor(threads) as pool:
         list(pool.map(one, paths))
+
+
+def _openssl(paths: list[Path]) -> None:
+    """The same by what every system has: two processes at a time, some files for each."""
+    some = str(max(1, len(paths) // 8))
+    subprocess.run(
+        ["xargs", "-0", "-P2", "-n", some, "openssl", "dgst", "-sha256"],
+        input=b"\0".join(str(path).encode() for path in paths),
+        stdout=subprocess.DEVNULL,
+        check=True,
+    )
 
 
 def publishing(folder: Path, built: Built, quick: bool) -> Iterator[Case]:

@@ -89,12 +89,7 @@ def timed(function: Callable[[], object], *, runs: int = 3) -> float:
     return statistics.median(found)
 
 
-def in_turn(
-    one: Callable[[], object], other: Callable[[], object], *, runs: int = 3
-) -> tuple[float, float]:
-    """The medians of two functions called turn and turn about, so that both meet the same load."""
-    found: tuple[list[float], list[float]] = ([], [])
-    for _ in range(runs):
-        for function, kept in zip((one, other), found, strict=True):
-            kept.append(timed(function, runs=1))
-    return statistics.median(found[0]), statistics.median(found[1])
+def in_turn(*functions: Callable[[], object], runs: int = 3) -> tuple[float, ...]:
+    """The medians of functions called turn and turn about, so that all meet the same load."""
+    rounds = [[timed(one, runs=1) for one in functions] for _ in range(runs)]
+    return tuple(statistics.median(column) for column in zip(*rounds, strict=True))
