@@ -8,9 +8,7 @@ run that is alone gets what it asks for in any case: then the limit on a single 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from ..runner.cubes import read_cube
 from ..runner.engines.protocol import MIB, Limits
-from ..runner.task_limits import task_limits
 from ..schemas.errors import CubeError
 from ..schemas.manifests import Cube
 
@@ -36,6 +34,9 @@ def need_of(tasks: Iterable[tuple[Cube, str]], site: Limits, *, engine: str) -> 
 
     A cube that asks for more than there is needs nothing: it fails by itself, with the reason.
     """
+    from ..runner.cubes import read_cube
+    from ..runner.task_limits import task_limits
+
     memory, gpus = 0, 0
     for cube, name in tasks:
         try:

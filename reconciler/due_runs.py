@@ -14,7 +14,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from ..registry.view import View
 from ..schemas.errors import (
@@ -27,13 +27,15 @@ from ..schemas.errors import (
 )
 from .capacity import Capacity, Lease, need_of
 from .crew import Ask, Crew
-from .execute import Order, make_run, site_limits
 from .lock import Lock, found_no_room, full, is_full
 from .observe import evaluator_of, mirrors_of
 from .observe import look as look
 from .partial import KeptError, infer_whole, keeping, may_keep, partial_of
 from .plan import Pair, Plan, PlannedRun, State, Step
 from .workplace import Workplace
+
+if TYPE_CHECKING:  # what runs cubes is loaded when there is something to run
+    from .execute import Order
 
 Say = Callable[[str], None]
 T = TypeVar("T")
@@ -135,12 +137,14 @@ def _untried(at_work: Pass, plan: Plan) -> list[PlannedRun]:
     return [run for run in due if run.pair.key not in known]
 
 
-def _order(at_work: Pass, view: View, pair: Pair) -> Order:
+def _order(at_work: Pass, view: View, pair: Pair) -> "Order":
     return order_for(at_work.place, view, pair, keep_partial=at_work.keep_partial)
 
 
-def _lease(at_work: Pass, order: Order) -> Lease | None:
+def _lease(at_work: Pass, order: "Order") -> Lease | None:
     """What a run may use; None, told once, if it has to wait. Those behind it wait too."""
+    from .execute import site_limits
+
     pair, profile = order.pair, at_work.place.profile
     tasks = ((order.model, "infer"), (order.evaluator, "evaluate"))
     need = need_of(tasks, site_limits(profile.limits), engine=profile.engine)
@@ -172,8 +176,10 @@ def _tell_rest(at_work: Pass, plan: Plan, ran: Ran) -> None:
         at_work.say(f"{ran.pair.model}: {ran.outcome}; {len(at_work.running)} at work, {left} due")
 
 
-def order_for(place: Workplace, view: View, pair: Pair, *, keep_partial: bool = False) -> Order:
+def order_for(place: Workplace, view: View, pair: Pair, *, keep_partial: bool = False) -> "Order":
     """Everything that one run takes, from the registry and from this machine."""
+    from .execute import Order
+
     benchmark = view.benchmark(pair.benchmark).manifest
     keep = keep_partial and may_keep(place.runs, pair, benchmark.spec, view.registry.id)
     evaluator = evaluator_of(view, pair.benchmark)
@@ -202,8 +208,10 @@ def _check_wanted(at_work: Pass, pair: Pair) -> None:
         raise NotWantedError(f"{pair.model} was stopped: {why}")
 
 
-def _work(at_work: Pass, order: Order, still_wanted: Ask) -> Ran:
+def _work(at_work: Pass, order: "Order", still_wanted: Ask) -> Ran:
     """Makes one run and remembers how it ended; in a thread of its own."""
+    from .execute import make_run
+
     pair, say = order.pair, at_work.say
     if at_work.jobs > 1:
         say = _named(pair.model, say)

@@ -15,7 +15,6 @@ from ..registry.view import AssociationState, ResultState, View, standing_of
 from ..schemas.digests import run_key
 from ..schemas.errors import WithheldError
 from ..schemas.manifests import BenchmarkSpec, Cube
-from .disclosure import check_results, shown_digest
 from .held import held_back
 from .lock import worked_on
 from .partial import is_begun, partial_of
@@ -23,7 +22,6 @@ from .plan import Asked, Here, Pair, Plan, make_plan
 from .policy import benchmark_obstacle, cube_obstacle
 from .publish import proposed_paths
 from .records import Record, RunFolder
-from .second_person import who_agreed
 from .settings import Profile
 from .workplace import Workplace
 
@@ -207,7 +205,11 @@ def _here(place: Workplace, view: View, asked: Asked, around: _Around) -> Here:
     last = record.attempts[-1] if record.attempts else None
     decision = record.decision
     two = place.profile.policy.releasers > 1
-    agreed = who_agreed(view, place.owner, record, shown) if two and finished else ()
+    agreed: tuple[str, ...] = ()
+    if two and finished:
+        from .second_person import who_agreed
+
+        agreed = who_agreed(view, place.owner, record, shown)
     return Here(
         obstacle=obstacle,
         problem=last.problem if last and not obstacle else problem,
@@ -230,6 +232,8 @@ def _disclosure(
     folder: RunFolder, benchmark: BenchmarkSpec, profile: Profile, record: Record
 ) -> tuple[tuple[str, ...], str]:
     """Why the check keeps a finished run, or the digest of what it would let out."""
+    from .disclosure import check_results, shown_digest
+
     try:
         found = check_results(folder.results, benchmark, profile.policy, record.done)
         return (), shown_digest(found)

@@ -10,15 +10,17 @@ made anew: what was shown to a person stays what it was.
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from ..runner import flows
-from ..runner.cubes import Execution, ReadyCube
-from ..runner.engines.protocol import Outcome
 from ..schemas.digests import run_key
 from ..schemas.errors import TaskError
 from ..schemas.manifests import BenchmarkSpec
 from .plan import Pair
 from .records import RunFolder, Runs
+
+if TYPE_CHECKING:
+    from ..runner.cubes import Execution, ReadyCube
+    from ..runner.engines.protocol import Outcome
 
 
 class KeptError(TaskError):
@@ -53,14 +55,16 @@ def may_keep(runs: Runs, pair: Pair, benchmark: BenchmarkSpec, registry: str) ->
 
 
 def infer_keeping(
-    model: ReadyCube, data: Path, folder: RunFolder, runs: Runs, partial: Pair, how: Execution
-) -> Outcome:
+    model: "ReadyCube", data: Path, folder: RunFolder, runs: Runs, partial: Pair, how: "Execution"
+) -> "Outcome":
     """Runs a model into `folder`; if it fails, what it wrote is kept as the partial run.
 
     It writes into the partial run's folder first, and whole predictions are moved from there: so
     predictions that lie in a whole run's folder are whole, wherever this is killed. KeptError if
     the model failed and something is kept, TaskError if nothing is.
     """
+    from ..runner import flows
+
     kept = runs.folder(partial)
     kept.results.unlink(missing_ok=True)
     _, outcome = flows.infer(model, data, kept.path, how, partial=True)
@@ -76,11 +80,13 @@ def infer_keeping(
     )
 
 
-Infer = Callable[[ReadyCube, Path, RunFolder, Execution], Outcome]
+Infer = Callable[["ReadyCube", Path, RunFolder, "Execution"], "Outcome"]
 
 
-def infer_whole(model: ReadyCube, data: Path, folder: RunFolder, how: Execution) -> Outcome:
+def infer_whole(model: "ReadyCube", data: Path, folder: RunFolder, how: "Execution") -> "Outcome":
     """Runs a model into `folder`; nothing of a failed one is kept."""
+    from ..runner import flows
+
     _, outcome = flows.infer(model, data, folder.path, how)
     return outcome
 

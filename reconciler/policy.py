@@ -1,6 +1,5 @@
 """What this site lets run at all, whoever approved it: benchmarks, owners, engines, resources."""
 
-from ..runner.workshop import choose_image
 from ..schemas.errors import CubeError, EngineError
 from ..schemas.manifests import Cube
 from .settings import Profile, in_bytes
@@ -39,6 +38,8 @@ def cube_obstacle(profile: Profile, cube: Cube) -> tuple[str, str]:
             f"{name} is another owner's, and this site runs those in docker or singularity only "
             "(policy.sandboxForeign)."
         )
+    from ..runner.workshop import choose_image
+
     try:
         choose_image(cube, profile.engine)
     except CubeError as error:

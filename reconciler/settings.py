@@ -62,7 +62,12 @@ class Part(BaseModel):
     """A strict, frozen part of the settings."""
 
     model_config = ConfigDict(
-        strict=True, extra="forbid", frozen=True, alias_generator=to_camel, validate_by_name=True
+        strict=True,
+        extra="forbid",
+        frozen=True,
+        alias_generator=to_camel,
+        validate_by_name=True,
+        defer_build=True,  # a command pays for what it reads
     )
 
 
@@ -138,9 +143,9 @@ class Profile(Part):
     me: Me
     storage: str
     engine: Literal["docker", "singularity", "sandbox"]
-    policy: Policy = Policy()
-    limits: SiteLimits = SiteLimits()
-    notify: Notify = Notify()
+    policy: Policy = Field(default_factory=Policy)
+    limits: SiteLimits = Field(default_factory=SiteLimits)
+    notify: Notify = Field(default_factory=Notify)
 
 
 class Config(Part):

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, Self
+from typing import TYPE_CHECKING, Literal, Self
 
 from ..registry.git import Author, Repository
 from ..registry.git_process import DamagedCloneError, MissingRefError
@@ -21,13 +21,7 @@ from ..registry.keys import Signer, load_signer
 from ..registry.paths import statement_path
 from ..registry.proposals import Proposal, branch_for, propose
 from ..registry.statements import make_approval
-from ..registry.validate import Verdict, validate
 from ..registry.view import Pinned, View, open_view
-from ..runner.assets import AssetPolicy, Assets
-from ..runner.cubes import ReadyCube
-from ..runner.engines import open_engine
-from ..runner.engines.protocol import Engine
-from ..runner.workshop import Workshop
 from ..schemas.errors import RegistryError, UsageError
 from ..schemas.manifests import Cube
 from .datasets import LocalDatasets
@@ -37,6 +31,13 @@ from .own_key import check_own_key
 from .policy import check_cube
 from .records import Runs
 from .settings import Home, Identity, Profile
+
+if TYPE_CHECKING:  # what runs cubes, or judges a proposal, is loaded where that is done
+    from ..registry.validate import Verdict
+    from ..runner.assets import Assets
+    from ..runner.cubes import ReadyCube
+    from ..runner.engines.protocol import Engine
+    from ..runner.workshop import Workshop
 
 ORIGIN = "refs/remotes/origin/"
 MAIN = ORIGIN + "main"
@@ -111,8 +112,10 @@ class Workplace:
         self._indexes.append(Index(self.storage / "index.sqlite"))
         return self._indexes[-1]
 
-    def judge(self, base: str, head: str) -> Verdict:
+    def judge(self, base: str, head: str) -> "Verdict":
         """The rules' verdict on merging `head` into main's tip `base`."""
+        from ..registry.validate import validate
+
         return validate(self.repository, base, head, pinned=self.pinned)
 
     @property
@@ -255,11 +258,13 @@ class Workplace:
         return self._actors[identity]
 
     @cached_property
-    def assets(self) -> Assets:
+    def assets(self) -> "Assets":
         """The content-addressed cache, with this site's policy for addresses.
 
         A registry that is a folder may have been carried here, with a store of assets beside it.
         """
+        from ..runner.assets import AssetPolicy, Assets
+
         policy = self.profile.policy
         folders = tuple(self.home.resolve(path) for path in policy.files)
         local = Path(self.url)
@@ -271,8 +276,10 @@ class Workplace:
         )
 
     @cached_property
-    def engine(self) -> Engine:
+    def engine(self) -> "Engine":
         """The container engine of this profile."""
+        from ..runner.engines import open_engine
+
         return open_engine(self.profile.engine, state=self.storage / "engine")
 
     def end_leftovers(self) -> None:
@@ -280,8 +287,10 @@ class Workplace:
         self.engine.clean(self.label_prefix)
 
     @cached_property
-    def workshop(self) -> Workshop:
+    def workshop(self) -> "Workshop":
         """Where cubes are made ready to run."""
+        from ..runner.workshop import Workshop
+
         return Workshop(self.assets, self.engine, self.storage / "images")
 
     def ready(
@@ -292,7 +301,7 @@ class Workplace:
         mirrors: Mapping[str, Sequence[str]] | None = None,
         say: Callable[[str], None] | None = None,
         stop: threading.Event | None = None,
-    ) -> ReadyCube:
+    ) -> "ReadyCube":
         """A cube ready to run here, if this site's policy lets it run at all."""
         check_cube(self.profile, cube)
         return self.workshop.ready(cube, digest, mirrors=mirrors, progress=say, stop=stop)

@@ -1,5 +1,8 @@
 """plan, reconcile, status, retry, approve-run, and the results that they lead to."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 from .conftest import Desks
@@ -156,3 +159,24 @@ def test_nothing_new_is_not_published_twice(published: Desks) -> None:
     answer = published.hospital("result", "submit", "--all", "-y")
     assert answer.code == 0
     assert "Nothing new to publish." in answer.out
+
+
+def test_where_nothing_is_new_nothing_is_loaded_that_runs_or_judges(published: Desks) -> None:
+    assert published.hospital("plan").code == 0
+    heavy = "cryptography docker jsonschema ruamel spython tarfile numpy medperf.runner.flows "
+    heavy += "medperf.runner.cubes medperf.reconciler.execute medperf.registry.validate"
+    script = (
+        "import sys; from medperf.cli.app import run; assert run(sys.argv[2:]) == 0;"
+        "sys.exit(', '.join(set(sys.argv[1].split()) & set(sys.modules)) or 0)"
+    )
+    surroundings = {**os.environ, "MEDPERF_HOME": str(published.world.folder / "hospital")}
+    for words in (["plan"], ["reconcile"]):
+        done = subprocess.run(
+            [sys.executable, "-c", script, heavy, *words],
+            env=surroundings,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        assert "published" in done.stdout

@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import pytest
 
-from medperf.reconciler import due_runs, observe
+from medperf.reconciler import due_runs, execute, observe
 from medperf.reconciler.due_runs import Ran
 from medperf.reconciler.execute import Made, Order
 from medperf.reconciler.plan import Plan, State
@@ -157,7 +157,7 @@ def test_a_full_disk_is_told_once(pair: World, monkeypatch: pytest.MonkeyPatch) 
     def no_room(*_: object, **__: object) -> Ran:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(due_runs, "make_run", no_room)
+    monkeypatch.setattr(execute, "make_run", no_room)
     summary = pair.reconcile(jobs=2)
     assert summary.problem.count("is full") == 1
     assert {run.outcome for run in summary.ran} == {"failed"}
@@ -184,7 +184,7 @@ def test_each_run_has_gpus_of_its_own(world: World, monkeypatch: pytest.MonkeyPa
             busy.remove(gpu)
         raise WithheldError(["it was only looked at"])
 
-    monkeypatch.setattr(due_runs, "make_run", look)
+    monkeypatch.setattr(execute, "make_run", look)
     monkeypatch.setattr(observe, "cube_obstacle", lambda *_: ("", ""))  # toys have no such image
     said: list[str] = []
     summary = world.reconcile(say=said.append, jobs=4)
