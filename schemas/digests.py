@@ -75,15 +75,18 @@ def run_key(*, registry: str, benchmark: str, dataset: str, model: str, partial:
 
 @lru_cache(maxsize=1024)  # a result's is asked for by its own rules, then by the registry's
 def _run_key(registry: str, benchmark: str, dataset: str, model: str, partial: bool) -> str:
-    inputs = {
-        "benchmark": benchmark,
-        "dataset": dataset,
-        "model": model,
-        "partial": partial,
-        "registry": registry,
-    }
-    # canonical JSON, without the search for floats: a plan asks for tens of thousands
-    return hashlib.sha256(_ENCODER.encode(inputs).encode()).hexdigest()
+    # canonical JSON of the five, each value encoded once: a plan asks for tens of thousands
+    inputs = (
+        f'{{"benchmark":{_encoded(benchmark)},"dataset":{_encoded(dataset)},'
+        f'"model":{_encoded(model)},"partial":{_encoded(partial)},'
+        f'"registry":{_encoded(registry)}}}'
+    )
+    return hashlib.sha256(inputs.encode()).hexdigest()
+
+
+@lru_cache(maxsize=4096)
+def _encoded(value: str | bool) -> str:
+    return _ENCODER.encode(value)
 
 
 def content_lines(files: Iterable[tuple[str, int, str]]) -> bytes:

@@ -34,6 +34,14 @@ def test_the_run_key_is_the_golden_one() -> None:
     assert digests.run_key(**VALUES["runKeyInputs"]) == VALUES["runKey"]
 
 
+def test_a_run_key_is_the_hash_of_the_canonical_json_whatever_the_words() -> None:
+    for word in ("plain", 'a "quoted" one', "é\n\u2028\\", "{}"):
+        for partial in (True, False):
+            said = {"registry": word, "benchmark": f"b{word}", "dataset": word, "model": "m"}
+            text = digests.canonical_json({**said, "partial": partial})
+            assert digests.run_key(**said, partial=partial) == hashlib.sha256(text).hexdigest()
+
+
 def test_the_content_hash_and_the_commitment_are_the_golden_ones() -> None:
     files = [
         (hashlib.sha256(text.encode()).hexdigest(), len(text.encode()), path)
