@@ -26,6 +26,7 @@ from ..schemas.manifests import (
     Metric,
     Resources,
 )
+from ..schemas.names import nearest
 from . import docker_pins
 from .assets import Assets
 from .cubes import check_role, read_cube
@@ -127,6 +128,9 @@ def image_for(
     """
     engine, equals, rest = where.partition("=")
     if not (equals and engine in ENGINES):
+        if equals and engine.isalpha() and not Path(where).exists():
+            close = nearest(engine, ENGINES) or list(ENGINES)
+            raise UsageError(f"{where}: {engine} is no engine. Did you mean {' or '.join(close)}?")
         rest = where
         engine = _engine_of(where)
     if "@sha256:" in rest and "://" not in rest:

@@ -74,6 +74,13 @@ def test_a_file_s_name_tells_its_engine(
     assert image(assets, f"{engine}={odd}")["engine"] == engine
 
 
+def test_an_engine_that_there_is_not_is_answered_with_those_that_there_are(assets: Assets) -> None:
+    with pytest.raises(UsageError, match=r"dokcer is no engine\. Did you mean docker\?"):
+        image_for("dokcer=example/x:1", assets, None)
+    with pytest.raises(UsageError, match="docker or singularity or sandbox"):
+        image_for("podman=example/x:1", assets, None)
+
+
 def test_a_sandbox_archive_needs_a_command(assets: Assets, tmp_path: Path) -> None:
     file = tmp_path / "hosted" / "cube.tar.gz"
     file.write_bytes(b"x")
