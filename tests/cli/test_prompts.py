@@ -4,6 +4,7 @@ import os
 import pty
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -123,6 +124,7 @@ def test_ctrl_c_the_end_of_the_input_and_a_no_send_nothing(
     said = b""
     while b"Send them?" not in said:
         said += os.read(leader, 4096)
+    time.sleep(0.1)  # Python misses a ^C in the microseconds before it begins to read
     os.write(leader, typed)
     assert process.wait(timeout=30) == code
     assert process.stdout is not None
