@@ -114,6 +114,14 @@ def registry(
         beside <= limit and warm.memory <= memory,
     )
     growth.setdefault("plan with nothing new", []).append((size, beside))
+    resting = command([MEDPERF, "reconcile"], runs=runs, env=env)
+    yield Case(
+        f"a pass with nothing new: {name}",
+        f"{resting.seconds - bare.seconds:.2f} s beside the fetch; with it {resting}",
+        f"git fetch {bare.seconds:.3f} s",
+        f"<= {limit} s, <= {memory} MB",
+        resting.seconds - bare.seconds <= limit and resting.memory <= memory,
+    )
     points = growth.setdefault("validate --base", [])
     yield from _proposal(built, name, runs, points, size)
     growth_ = growth.setdefault("100 changed", [])

@@ -10,7 +10,6 @@ from collections.abc import Callable, Sequence
 
 from ..registry.view import View
 from ..schemas.errors import ConflictError, DataError
-from .disclosure import Circumstances, check_results, result_bytes
 from .observe import associations_of, look
 from .own_key import check_own_key
 from .plan import Pair, Plan, Step
@@ -58,6 +57,8 @@ def _publish(
 
 
 def _bytes(place: Workplace, view: View, pair: Pair) -> bytes:
+    from .disclosure import Circumstances, check_results, result_bytes
+
     folder, record = place.runs.folder(pair), place.runs.record(pair)
     if record.done is None:
         raise DataError(f"The run {pair.short} is not finished.")
