@@ -5,4 +5,4 @@ then proposes it to a registry.
 """
 
 ACTION = "medperf/medperf"
-ACTION_COMMIT = "7274b5f8968f626a69c4cef059a031e5fcd275f9"
+ACTION_COMMIT = "72094ddd446e5ee1af939c11732b9aa31e2b3388"
