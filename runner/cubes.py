@@ -35,6 +35,7 @@ from ..schemas.manifests import Cube
 from ..schemas.progress import clock
 from . import container_config, mlcube_format
 from .engines.nested import made_below, make
+from .engines.outputs import remove_tree
 from .engines.protocol import Engine, Limits, LocalImage, Mount, Outcome, Task
 from .engines.rescue import rescue
 from .task_limits import task_limits
@@ -195,14 +196,15 @@ def run_task(
         first, told = outcome, log.read_bytes()
         other = replace(spec, arguments=spec.other_custom or ())
         outcome, staged = _once(ready, other, inputs, execution, work, seeds or {})
-        if outcome.reason != "done" or (staged and _wrote_nothing(staged)):  # it was not the call
+        empty = outcome.reason == "done" and staged and _wrote_nothing(staged)
+        if outcome.reason == "exit" or empty:  # it was not the call
             outcome, staged = first, {}
             log.write_bytes(told)
     whole = outcome.reason == "done"
     if whole or (keep_failed and outcome.reason in _KEPT):
         for key, path in sorted(staged.items(), key=lambda output: output[0] == MAIN):
             if key in outputs and (key != MAIN or not _is_empty(path)):
-                _move(path, outputs[key])
+                _move(path, outputs[key], aside=work / f"{key}.old")
         if whole:
             shutil.rmtree(work)
     return _with_advice(ready, outcome)
@@ -228,9 +230,14 @@ def rescue_outputs(
 ) -> None:
     """Put at `outputs` what this task had written in `work` when it was killed, if anything."""
     spec = ready.task(name)
+    for key, target in outputs.items():
+        aside = work / f"{key}.old"
+        if os.path.lexists(aside) and not os.path.lexists(target):
+            aside.rename(target)  # killed just while the new one was put in its place
     found = rescue(work / "engine", execution.limits)
-    for slot, path in zip(spec.outputs, found, strict=False):
-        if slot.key not in outputs:
+    for number, slot in enumerate(spec.outputs):
+        path = found.get(number)
+        if path is None or slot.key not in outputs:
             continue
         if slot.kind != "file":
             for place in _files_below(spec, slot):
@@ -242,7 +249,7 @@ def rescue_outputs(
         else:
             written = path if path.stat().st_mtime_ns else None
         if written is not None:
-            _move(written, outputs[slot.key])
+            _move(written, outputs[slot.key], aside=work / f"{slot.key}.old")
 
 
 def _files_below(spec: TaskSpec, slot: Slot) -> list[PurePosixPath]:
@@ -261,13 +268,13 @@ def _called_wrongly(
     """Whether a task's own entrypoint may have failed only because of the task's name.
 
     One without outputs is asked again only where it says so itself: a check that has found the
-    data wrong must not be talked out of it.
+    data wrong must not be talked out of it. Nor is one that has written something: that stays.
     """
     if spec.other_custom is None or ready.image.engine == "sandbox":
         return False
     if outcome.reason != "exit" or outcome.seconds >= _AT_ONCE:
         return False
-    return outcome.exit == _CALLED_WRONGLY or (bool(staged) and _wrote_nothing(staged))
+    return _wrote_nothing(staged) if staged else outcome.exit == _CALLED_WRONGLY
 
 
 def _wrote_nothing(staged: Mapping[str, Path]) -> bool:
@@ -284,7 +291,7 @@ def _once(
 ) -> tuple[Outcome, Mapping[str, Path]]:
     """One call of a task: how it ended, and where what it wrote is staged."""
     name = spec.name
-    _empty(work)
+    empty_work(work)
     work.mkdir(mode=0o700, parents=True)
     execution.logs.mkdir(mode=0o700, parents=True, exist_ok=True)
     blanks = _blanks(ready, work)
@@ -334,7 +341,7 @@ def _blanks(ready: ReadyCube, work: Path) -> dict[str, Path]:
     return found
 
 
-def _empty(work: Path) -> None:
+def empty_work(work: Path) -> None:
     """Remove what an earlier try left, but never through a mount of a pass that was killed."""
     if not work.exists():
         return
@@ -495,10 +502,13 @@ def _is_empty(staged: Path) -> bool:
     return staged.is_dir() and all(path.is_dir() for path in staged.rglob("*"))
 
 
-def _move(staged: Path, target: Path) -> None:
+def _move(staged: Path, target: Path, *, aside: Path) -> None:
+    """Put what was staged in its place, by two renames: a kill leaves the old or the new, whole."""
     if not os.path.lexists(staged):
         return
     if target.is_dir() and not target.is_symlink():
-        shutil.rmtree(target)
+        remove_tree(aside)
+        target.rename(aside)
     target.parent.mkdir(parents=True, exist_ok=True)
     staged.replace(target)
+    remove_tree(aside)

@@ -33,7 +33,7 @@ from . import cube_yaml
 from .adopting import take_prepared
 from .archives import ArchiveLimits, unpack
 from .content import Content, content_hash, read_small
-from .cubes import Execution, ReadyCube, rescue_outputs, run_task
+from .cubes import Execution, ReadyCube, empty_work, rescue_outputs, run_task
 from .engines.protocol import Outcome
 from .task_spec import SANITY_CHECK
 
@@ -164,6 +164,7 @@ def prepare(
     if not steps.done("prepare"):
         if not again:
             _clear(into)
+            empty_work(into / "work")  # nothing that was written for other data can be rescued
         if prepared:
             take_prepared(ready, data, labels, metadata, into)
         else:

@@ -28,7 +28,7 @@ from .docker_options import LABEL, OWNER, container_options
 from .docker_output import Follow, attached
 from .outputs import Staging, stage
 from .protocol import LIMITS, ImageSource, LocalImage, Outcome, Probe, Progress, Reason, Task
-from .supervise import POLL, Ended
+from .supervise import BEGUN, POLL, Ended
 from .tasklog import TaskLog
 
 if TYPE_CHECKING:
@@ -190,6 +190,8 @@ class _Run:
         try:
             keeper.prepare_disk(vars(disk))
         except OSError as error:
+            with contextlib.suppress(OSError):  # it may be mounted by then
+                keeper.unmount(disk.folder)
             raise _NoDiskError(str(error)) from error
         mounted.append(disk.folder)
 
@@ -278,6 +280,7 @@ class _Run:
             if self.task.scratch_root:
                 _open_folder(container, str(config.get("WorkingDir") or "/"))
             with attached(self.client, str(container.id)) as stream:
+                (self.folder / BEGUN).touch()
                 container.start()
                 started = time.monotonic()
                 follow = Follow(container, stream, log, self._looks(container, staging))

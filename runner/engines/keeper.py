@@ -364,6 +364,7 @@ def _copy_in(origin: Path, target: Path, uid: int, gid: int) -> None:
 def _run_task(plan: dict[str, Any]) -> dict[str, Any]:
     """Start bubblewrap, wait until nothing of it lives, read what it says about the exit."""
     lock = os.open(plan["lock"], os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    os.close(os.open(plan["begun"], os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
     fcntl.flock(lock, fcntl.LOCK_EX)
     status_read, status_write = os.pipe()
     bwrap, *rest = plan["argv"]

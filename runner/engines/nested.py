@@ -102,12 +102,17 @@ def make(folder: Path, places: Iterable[Made], owner: tuple[int, int] | None) ->
     """Make the places in an output's folder before the task begins."""
     for place in places:
         path = folder / place.path
-        if place.is_folder:
-            path.mkdir(mode=0o700, exist_ok=True)
-        else:
-            path.touch(mode=0o600)
-        if owner is not None:
-            os.chown(path, *owner)
+        try:
+            if place.is_folder:
+                path.mkdir(mode=0o700, exist_ok=True)
+            else:
+                path.touch(mode=0o600)
+            if owner is not None:
+                os.chown(path, *owner, follow_symlinks=False)
+        except OSError as error:
+            raise EngineError(
+                f"What an output begins with leaves no room for the mount {place.path}: {error}."
+            ) from error
 
 
 def unmake(folder: Path, places: Iterable[Made]) -> None:

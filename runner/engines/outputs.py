@@ -16,7 +16,9 @@ from ...schemas.errors import EngineError
 from .keeper import Refused, plain_tree
 from .nested import Made, made_below, make, unmake
 from .protocol import Limits, Mount, Reason, Task
-from .supervise import Disk, Watcher
+from .supervise import BEGUN, Disk, Watcher
+
+_STAGED = ("out", "disk", "disk.img")
 
 
 @dataclass(frozen=True)
@@ -61,9 +63,9 @@ class Staging:
             "most_files": self.limits.output_files,
         }
         for output in self.outputs:
-            unmake(output.kept, output.places)
             if output.mount.kind == "directory":
                 plain_tree(output.kept, **bounds)
+                unmake(output.kept, output.places)  # there is no link now that could lead elsewhere
             else:
                 _check_file(output.kept, self.limits)
         for output in self.outputs:
@@ -71,8 +73,8 @@ class Staging:
 
     def remove(self) -> None:
         """Take away everything that is not delivered."""
-        for path in ("out", "disk", "disk.img"):
-            remove_tree(self.folder / path)
+        for name in _STAGED:
+            remove_tree(self.folder / name)
 
 
 def check_outputs(task: Task) -> None:
@@ -96,6 +98,18 @@ def stage(
     wanted; `scratch`: a folder of which the task gets a writable throw-away copy.
     """
     check_outputs(task)
+    (task.folder / BEGUN).unlink(missing_ok=True)
+    try:
+        return _stage(task, owner=owner, disk=disk, scratch=scratch)
+    except BaseException:  # half a copy of what an output begins with is nothing to go on from
+        for name in _STAGED:
+            remove_tree(task.folder / name)
+        raise
+
+
+def _stage(
+    task: Task, *, owner: tuple[int, int] | None, disk: bool, scratch: Path | None
+) -> Staging:
     out, mounted = task.folder / "out", task.folder / "disk"
     for folder in (out, mounted):
         remove_tree(folder)

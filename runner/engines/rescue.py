@@ -15,32 +15,31 @@ from pathlib import Path
 from . import keeper
 from .outputs import make_callers, remove_tree
 from .protocol import Limits
-from .supervise import memory_file
+from .supervise import BEGUN, memory_file
 
-_PATIENCE = 300.0
+_PATIENCE = 3600.0
 _RELEASE = 10.0
 """How long the kernel may take to let go of the image file, once its last user is gone."""
 
 
-def rescue(folder: Path, limits: Limits) -> tuple[Path, ...]:
-    """What lies there of each output of the task of this `folder`, in the outputs' order.
+def rescue(folder: Path, limits: Limits) -> dict[int, Path]:
+    """What lies there of the outputs of the task of this `folder`, by their number.
 
     Empty if there is nothing, or nothing that may be taken. Whatever ran there must have ended (see
     `Engine.clean`). It stays until a task is run in this folder again.
     """
     out, image = folder / "out", folder / "disk.img"
-    if not out.is_dir():
-        return ()
+    if not out.is_dir() or not (folder / BEGUN).exists():
+        return {}  # or it is half a copy of what the task was to begin with
     bounds = {"most_bytes": limits.output_bytes, "most_files": limits.output_files}
     try:
         if image.exists() and not _collected(folder, image, out, limits):
-            return ()
+            return {}
         make_callers(out)
         keeper.plain_tree(out, **bounds)
     except (keeper.Refused, OSError):
-        return ()
-    names = sorted((path.name for path in out.iterdir() if path.name.isdigit()), key=int)
-    return tuple(out / name for name in names)
+        return {}
+    return {int(path.name): path for path in out.iterdir() if path.name.isdigit()}
 
 
 def _collected(folder: Path, image: Path, out: Path, limits: Limits) -> bool:
@@ -78,7 +77,10 @@ def _collected(folder: Path, image: Path, out: Path, limits: Limits) -> bool:
         os.close(tell)
         with os.fdopen(told, "rb") as reader:
             lines = reader.read().splitlines()
-    ended = json.loads(lines[-1])["ended"] if lines else {"error": "it was killed"}
+    try:
+        ended = json.loads(lines[-1])["ended"]
+    except (IndexError, ValueError, KeyError):  # it was killed
+        return False
     return not (ended.get("error") or ended.get("refused"))
 
 

@@ -71,7 +71,8 @@ class Singularity(KeptEngine):
         if outcome.exit != 255 or "FATAL:" not in first:  # its own words, before any of the task's
             return outcome
         image = str(task.image.identity)
-        if '"env":' in first and image not in self._without_env:
+        at_once = outcome.seconds < _AT_ONCE  # a task may print these words too, later
+        if '"env":' in first and at_once and image not in self._without_env:
             self._without_env.add(image)
             return self._run(task, stop, disk=disk)
         raise EngineError(f"Apptainer cannot start the task: {first.strip()}")
@@ -220,6 +221,8 @@ def _with_env(task: Task) -> list[str]:
     return ["env", *unset, *(f"{name}={value}" for name, value in values.items()), *program_words]
 
 
+_AT_ONCE = 30.0
+"""Seconds within which Apptainer says that it cannot start something."""
 _LAST_SCRIPT = "/.singularity.d/env/99-zz-task.sh"
 """The last of the scripts that the shell inside Apptainer reads before it becomes the task."""
 

@@ -85,8 +85,12 @@ class Maker:
         """A packed archive as a plain tar in the store; the caller removes it."""
         self.store.mkdir(mode=0o700, parents=True, exist_ok=True)
         target = self.store / f".{hexes}.{os.getpid()}.tar"
-        with target.open("wb") as file:
-            file.writelines(docker_archive.without_names(archive))
+        try:
+            with target.open("wb") as file:
+                file.writelines(docker_archive.without_names(archive))
+        except BaseException:
+            target.unlink(missing_ok=True)
+            raise
         return target
 
     def _kept(self, source: ImageSource, name: str) -> Path | None:

@@ -37,6 +37,10 @@ class NoDiskError(EngineError):
     """No sized file system can be made here: the run may be tried again without one."""
 
 
+BEGUN = "begun"
+"""The file that says: the task itself has been started, so what lies in its outputs is its own."""
+
+
 @dataclass(frozen=True)
 class Disk:
     """A sized file system for the outputs (root): see keeper.mount_disk."""
@@ -165,6 +169,7 @@ class _Run:
             "argv": list(command.argv),
             "environment": dict(command.environment),
             "lock": str(command.lock),
+            "begun": str(command.lock.with_name(BEGUN)),
             "rlimits": dict(command.rlimits),
             "cgroups": [str(path) for path in command.cgroups],
             "cpus": list(command.cpus),

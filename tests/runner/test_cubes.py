@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from medperf.runner import cubes
 from medperf.runner.cubes import (
     Execution,
     ReadyCube,
@@ -514,3 +515,27 @@ def test_who_writes_beside_the_outputs_is_told_what_lets_him(tmp_path: Path, par
         engine = Recorder(reason="exit", tail=said)
         outcome = call(tmp_path, ready(parts, cube(resources=resources)), "infer", engine)
         assert ("--scratch-root of 'mlcube submit'" in outcome.detail) is told
+
+
+def test_a_kill_while_outputs_are_put_in_place_loses_neither(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    staged, target, aside = tmp_path / "work/0", tmp_path / "data", tmp_path / "work/data.old"
+    staged.mkdir(parents=True)
+    target.mkdir()
+    (staged / "case").write_text("new")
+    (target / "case").write_text("old")
+
+    def cut(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", cut)
+        with pytest.raises(KeyboardInterrupt):
+            cubes._move(staged, target, aside=aside)
+    assert (aside / "case").read_text() == "old"
+    assert (staged / "case").read_text() == "new"
+    aside.rename(target)
+    cubes._move(staged, target, aside=aside)
+    assert (target / "case").read_text() == "new"
+    assert not aside.exists()

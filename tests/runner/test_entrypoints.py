@@ -1,12 +1,12 @@
 """A task's own entrypoint: called without the task's name, or with it where it takes that."""
 
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 
-from medperf.runner.engines.protocol import Outcome, Task
+from medperf.runner.engines.protocol import Outcome, Reason, Task
 from tests.runner.test_cubes import MLCUBE, Recorder, call, cube, parts, ready
 
 __all__ = ["parts"]
@@ -71,9 +71,25 @@ def test_a_program_that_fails_in_both_customs_is_judged_by_the_first(
 
 
 def test_what_has_written_something_was_called_rightly(tmp_path: Path, parts: Path) -> None:
-    program = Program(broken=True, status=1, writes="half")
-    assert run(tmp_path, parts, program).exit == 1
-    assert len(program.tasks) == 1
+    for status in (1, 2):
+        program = Program(broken=True, status=status, writes="half")
+        assert run(tmp_path, parts, program).exit == status
+        assert len(program.tasks) == 1
+
+
+@pytest.mark.parametrize("reason", ["interrupted", "timeout", "memory"])
+def test_how_a_second_call_was_ended_is_told(
+    tmp_path: Path, parts: Path, reason: Reason, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = Program(takes_name=True)
+    first = program.run
+
+    def then(task: Task, *, stop: threading.Event | None = None) -> Outcome:
+        outcome = first(task, stop=stop)
+        return replace(outcome, reason=reason, exit=137) if len(program.tasks) > 1 else outcome
+
+    monkeypatch.setattr(program, "run", then)
+    assert run(tmp_path, parts, program).reason == reason
 
 
 def test_a_check_is_asked_again_only_where_it_does_not_know_its_arguments(

@@ -1,13 +1,15 @@
 """Mounts below other mounts: the same on every engine, and no file of them in what is written."""
 
 import json
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pytest
 
-from medperf.runner.engines import Mount
-from medperf.runner.engines.nested import check_nested, made_below, nested
+from medperf.runner.engines import LocalImage, Mount, Task
+from medperf.runner.engines.keeper import Refused
+from medperf.runner.engines.nested import Made, check_nested, made_below, make, nested
+from medperf.runner.engines.outputs import stage
 from medperf.schemas.errors import EngineError
 
 
@@ -124,3 +126,33 @@ def test_what_an_output_begins_with_is_not_made_and_not_taken_away(raw: Path) ->
         ("labels/new", True, False),
         ("labels/new/deep.csv", False, False),
     ]
+
+
+def test_a_link_that_a_task_laid_in_a_places_way_leads_nowhere(tmp_path: Path) -> None:
+    """A mount's folder can be renamed from inside, though the mount itself cannot."""
+    out, file, hosts = tmp_path / "data", tmp_path / "x.lock", tmp_path / "host"
+    hosts.mkdir()
+    (hosts / "x.lock").touch()
+    mounts = (
+        Mount(out, "/d", writable=True),
+        Mount(file, "/d/a/x.lock", writable=True, kind="file"),
+    )
+    image = LocalImage("sandbox", tmp_path, "sha256:" + "0" * 64)
+    task = Task("own", "x", image, tmp_path / "task", tmp_path / "log", mounts=mounts)
+    task.folder.mkdir()
+    staging = stage(task, owner=None, disk=False)
+    bound = staging.outputs[0].bound
+    (bound / "a").rename(bound / "z")
+    (bound / "a").symlink_to(hosts)
+    with pytest.raises(Refused):
+        staging.deliver()
+    assert (hosts / "x.lock").exists()
+    staging.remove()
+    assert (hosts / "x.lock").exists()
+
+
+def test_a_place_that_what_was_there_leaves_no_room_for_is_told(tmp_path: Path) -> None:
+    (tmp_path / "a").write_text("a file where a folder is wanted")
+    places = [Made(PurePosixPath("a/b"), is_folder=True)]
+    with pytest.raises(EngineError, match="leaves no room for the mount a/b"):
+        make(tmp_path, places, None)
