@@ -282,7 +282,7 @@ def test_a_key_for_somebody_else_comes_as_its_public_half(world: World, tmp_path
 
 def test_the_admins_change_with_the_old_and_the_new_threshold(world: World) -> None:
     place = world.committee
-    with pytest.raises(UsageError, match="uni/carol is no member"):
+    with pytest.raises(UsageError, match="There is no member 'uni/carol'"):
         change_registry(place, place.view(), add=["uni/carol"])
     change = change_registry(place, place.view(), add=["modeler/max"], threshold=2)
     proposal = place.propose(change.slug, change.files, change.title)
