@@ -79,6 +79,7 @@ _VARIABLES = (
     "SHLVL",
     "_",
     "LD_LIBRARY_PATH",
+    "NVIDIA_VISIBLE_DEVICES",
 )
 _TIGHT = Limits(
     timeout=60,

@@ -56,7 +56,7 @@ def container_options(
         "hostname": checks.HOSTNAME,
         "cap_drop": ["ALL"],
         "security_opt": ["no-new-privileges:true", f"seccomp={seccomp.oci()}"],
-        "environment": environment(task, image),
+        "environment": environment(task, image, daemon),
         "use_config_proxy": False,  # proxies of the caller's own configuration
         "pids_limit": limits.processes,
         # a core limit of 1, not 0: 0 does not stop a pattern that pipes into a program
@@ -87,48 +87,73 @@ def container_options(
     return options
 
 
-def environment(task: Task, image: dict[str, Any]) -> list[str]:
+def environment(task: Task, image: dict[str, Any], daemon: dict[str, Any]) -> list[str]:
     """The image's own variables, which are pinned with it, then the task's; nothing of the host's.
 
-    No program of ours or of Docker's runs with them, but for a hook that GPUs need: see `_plain`.
+    No program of ours or of Docker's runs with them, but for a hook of NVIDIA's: see `_plain`.
     """
+    gpus = bool(task.limits.gpus)
     own = dict(entry.partition("=")[::2] for entry in image.get("Env") or [])
-    values = {**checks.ENVIRONMENT, **own, "HOME": checks.ENVIRONMENT["HOME"], **task.environment}
-    unset = [name for name in own if _gives_gpus(name, task)]
-    for name in [name for name in values if _gives_gpus(name, task)]:
-        del values[name]
-    if task.limits.gpus:
-        values |= {name: _plain(name, text) for name, text in values.items() if name in _LOADED}
+    every = {**checks.ENVIRONMENT, **own, "HOME": checks.ENVIRONMENT["HOME"], **task.environment}
+    values = {name: text for name, text in every.items() if not _gives_devices(name, gpus=gpus)}
+    if not gpus:  # unset, it means all GPUs to NVIDIA's runtime where an image has CUDA_VERSION
+        values[_VISIBLE] = "void"
+    unset = [name for name in own if name not in values]
+    if gpus or _may_hook(daemon):
+        values = {name: _plain(name, text) for name, text in values.items()}
     if "HOSTNAME" not in task.environment:
         unset.append("HOSTNAME")  # a bare name removes a variable
         values.pop("HOSTNAME", None)
     return [*(f"{name}={value}" for name, value in values.items()), *unset]
 
 
-def _gives_gpus(name: str, task: Task) -> bool:
-    """Whether some daemons would give GPUs for this variable, though which is the site's choice."""
-    return name == "NVIDIA_VISIBLE_DEVICES" or (name.startswith("NVIDIA_") and not task.limits.gpus)
+_VISIBLE = "NVIDIA_VISIBLE_DEVICES"
+_HARMLESS = ("NVIDIA_REQUIRE_", "NVIDIA_DISABLE_REQUIRE")
+
+
+def _gives_devices(name: str, *, gpus: bool) -> bool:
+    """Whether NVIDIA's runtime may give devices for this variable: which is the site's choice.
+
+    There are more than GPUs: for NVIDIA_MOFED it gives InfiniBand, which is a network.
+    """
+    asks = name == "NVIDIA_DRIVER_CAPABILITIES" or name.startswith(_HARMLESS)
+    return name.startswith("NVIDIA_") and not (gpus and asks)
+
+
+def _may_hook(daemon: dict[str, Any]) -> bool:
+    """Whether the daemon's default runtime may run hooks of its own, as NVIDIA's does."""
+    runtime = posixpath.basename(daemon.get("DefaultRuntime") or "runc")
+    return runtime not in ("runc", "crun", "io.containerd.runc.v2")
 
 
 _LOADED = ("LD_AUDIT", "LD_LIBRARY_PATH", "LD_PRELOAD")
+_LOADERS = ("LD_", "GLIBC_", "GCONV_")
+_HOSTS_OWN = ("/usr/", "/lib/", "/lib64/", "/opt/")
 
 
 def _plain(name: str, text: str) -> str:
-    """The loader's variables without what could lead a hook outside into the image.
+    """A variable's text; the loader's without what could lead a hook outside into the image.
 
     Old hooks of NVIDIA's toolkit run on the host with the image's variables, as root, in the
     image's root folder: a library by a path from there, or through /proc, is then the stranger's
-    code (CVE-2025-23266). Empty entries mean that folder too. A whole path is the
-    host's own file there.
+    code (CVE-2025-23266). Empty entries mean that folder too. What is below /usr and the like is
+    the host's own file there. White space separates too, by musl's loader.
     """
+    if not name.startswith(_LOADERS):
+        return text
+    if name not in _LOADED:
+        raise EngineError(
+            f"{name}={text}: with NVIDIA's runtime, Docker cannot be given {name} safely. Of the "
+            f"loader's variables, write {', '.join(_LOADED)} alone."
+        )
     kept = []
-    for entry in re.split(r"[: ;]" if name == "LD_PRELOAD" else r"[:;]", text):
+    for entry in re.split(r"[:;\s]" if name == "LD_PRELOAD" else r"[:;\n]", text):
         path = posixpath.normpath(entry) if entry else ""
-        led = path.startswith(("/proc", "/dev", "//")) or ("/" in entry and path[0] != "/")
-        if led or "$" in entry:
+        led = "/" in entry and not f"{path}/".startswith(_HOSTS_OWN)
+        if led or ".." in entry.split("/") or "$" in entry:
             raise EngineError(
-                f"{name}={text}: with GPUs, Docker cannot be given {entry!r} safely. Write the "
-                "whole path in the image, not below /proc or /dev, and without $."
+                f"{name}={text}: with NVIDIA's runtime, Docker cannot be given {entry!r} safely. "
+                "Write a whole path below /usr, /lib, /lib64 or /opt, without .. and $."
             )
         if path and (name != "LD_LIBRARY_PATH" or path[0] == "/"):
             kept.append(entry)

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from medperf.runner import probes
 from medperf.runner.engines import Limits, LocalImage, Mount, Task
 from medperf.runner.engines.docker_options import container_options
 from medperf.schemas.errors import EngineError
@@ -16,7 +17,9 @@ from .conftest import TIGHT
 DAEMON = {"InitBinary": "docker-init", "SecurityOptions": ["name=seccomp,profile=default"]}
 
 
-def options(image: dict[str, Any] | None = None, **fields: Any) -> dict[str, Any]:
+def options(
+    image: dict[str, Any] | None = None, *, runtime: str = "runc", **fields: Any
+) -> dict[str, Any]:
     """The options of a task that reads /in and writes /out."""
     task = Task(
         label="run",
@@ -28,7 +31,12 @@ def options(image: dict[str, Any] | None = None, **fields: Any) -> dict[str, Any
         **{"limits": TIGHT, **fields},
     )
     return container_options(
-        task, "name", user=(1000, 1000), image=image or {}, daemon=DAEMON, binds=["in", "out"]
+        task,
+        "name",
+        user=(1000, 1000),
+        image=image or {},
+        daemon={**DAEMON, "DefaultRuntime": runtime},
+        binds=["in", "out"],
     )
 
 
@@ -66,7 +74,6 @@ def test_an_images_variables_are_kept_but_for_those_that_open_doors(
     asked = options({"Env": [entry]})["environment"]
     assert (entry in asked) is (kept is not None)
     assert "HOSTNAME" in asked  # a bare name takes it away
-    assert ("NVIDIA_VISIBLE_DEVICES" in asked) is entry.startswith("NVIDIA")
 
 
 def test_a_task_sets_its_own_path_home_and_loader() -> None:
@@ -80,16 +87,50 @@ def test_a_task_sets_its_own_path_home_and_loader() -> None:
 
 def test_a_task_chooses_no_gpus() -> None:
     visible = {"NVIDIA_VISIBLE_DEVICES": "all", "NVIDIA_DRIVER_CAPABILITIES": "compute"}
-    assert not [e for e in options(environment=visible)["environment"] if "NVIDIA" in e]
+    asked = options(environment=visible)["environment"]
+    assert [e for e in asked if "NVIDIA" in e] == ["NVIDIA_VISIBLE_DEVICES=void"]
     asked = options(environment=visible, limits=replace(TIGHT, gpus=("0",)))["environment"]
     assert [e for e in asked if "NVIDIA" in e] == ["NVIDIA_DRIVER_CAPABILITIES=compute"]
+
+
+@pytest.mark.parametrize("entry", ["CUDA_VERSION=9.0", "NVIDIA_VISIBLE_DEVICES=all"])
+def test_without_gpus_none_are_visible_to_nvidias_runtime(entry: str) -> None:
+    """Unset, it gives them all where an image has CUDA_VERSION and no NVIDIA_REQUIRE_CUDA."""
+    asked = options({"Env": [entry]}, runtime="nvidia")["environment"]
+    assert [e for e in asked if "NVIDIA" in e] == ["NVIDIA_VISIBLE_DEVICES=void"]
+
+
+def test_the_doctor_knows_every_variable_that_a_task_is_given() -> None:
+    given = {entry.partition("=")[0] for entry in options()["environment"]}
+    assert given <= set(probes._VARIABLES)
+
+
+@pytest.mark.parametrize("name", ["MOFED", "GDS", "GDRCOPY", "NVSWITCH", "IMEX_CHANNELS"])
+def test_with_gpus_no_variable_gives_other_devices(name: str) -> None:
+    mine = {f"NVIDIA_{name}": "enabled", "NVIDIA_REQUIRE_CUDA": "cuda>=9"}
+    kept = "NVIDIA_REQUIRE_CUDA=cuda>=9"
+    image = {"Env": [f"{key}={text}" for key, text in mine.items()]}
+    limits = replace(TIGHT, gpus=("all",))
+    asked = options(environment=mine, limits=limits)["environment"]
+    assert [e for e in asked if "NVIDIA" in e] == [kept]
+    asked = options(image, limits=limits)["environment"]
+    assert [e for e in asked if "NVIDIA" in e] == [kept, f"NVIDIA_{name}"]  # a bare name: unset
 
 
 @pytest.mark.parametrize(
     ("name", "text", "kept"),
     [
         ("LD_LIBRARY_PATH", ":/usr/local/nvidia/lib:/opt/conda/lib:", None),
+        ("LD_LIBRARY_PATH", "/usr/local/nvidia/lib:/usr/local/nvidia/lib64:/lib64", None),
         ("LD_PRELOAD", "/usr/lib/libjemalloc.so.2 libm.so.6", None),
+        ("LD_PRELOAD", "/usr/lib/a.so\t/evil.so", "'/evil.so'"),
+        ("LD_LIBRARY_PATH", "/usr/lib\n./evil", "'./evil'"),
+        ("LD_LIBRARY_PATH", "/run/evil", "'/run/evil'"),
+        ("LD_LIBRARY_PATH", "/usrlocal", "'/usrlocal'"),
+        ("LD_LIBRARY_PATH", "/usr/lib/../local", "without .. and $"),
+        ("LD_DEBUG_OUTPUT", "/usr/x", "LD_DEBUG_OUTPUT safely"),
+        ("GLIBC_TUNABLES", "a=b", "GLIBC_TUNABLES safely"),
+        ("GCONV_PATH", "/usr/x", "GCONV_PATH safely"),
         ("LD_PRELOAD", "/proc/self/cwd/evil.so", "/proc/self/cwd/evil.so"),
         ("LD_PRELOAD", "/usr/../proc/self/cwd/evil.so", "/usr/../proc"),
         ("LD_AUDIT", "/dev/fd/5/evil.so", "/dev/fd"),
@@ -97,19 +138,23 @@ def test_a_task_chooses_no_gpus() -> None:
         ("LD_LIBRARY_PATH", "$ORIGIN/lib", "ORIGIN"),
     ],
 )
-def test_with_gpus_the_loaders_variables_lead_no_hook_into_the_image(
-    name: str, text: str, kept: str | None
+@pytest.mark.parametrize(
+    "hooked",
+    [{"limits": replace(TIGHT, gpus=("all",))}, {"runtime": "nvidia"}],
+    ids=["gpus", "runtime"],
+)
+def test_where_hooks_may_run_the_loaders_variables_lead_none_into_the_image(
+    name: str, text: str, kept: str | None, hooked: dict[str, Any]
 ) -> None:
-    gpus = replace(TIGHT, gpus=("all",))
     for image, mine in (({"Env": [f"{name}={text}"]}, {}), ({}, {name: text})):
         assert f"{name}={text}" in options(image, environment=mine)["environment"]
         if kept is None:
             plain = text.strip(":").replace(" ", ":")
-            asked = options(image, environment=mine, limits=gpus)["environment"]
+            asked = options(image, environment=mine, **hooked)["environment"]
             assert f"{name}={plain}" in asked
         else:
             with pytest.raises(EngineError, match=re.escape(kept)):
-                options(image, environment=mine, limits=gpus)
+                options(image, environment=mine, **hooked)
 
 
 def test_an_images_volumes_are_covered_where_nothing_is_bound() -> None:
