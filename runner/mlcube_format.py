@@ -18,8 +18,9 @@ it is wanted: files in the wild have a `train` or a `download` beside the task t
 
 MLCube calls the image's entrypoint as `T --key=path …`, and by its contract a task's own
 `entrypoint` without the task's name: the program is the task's. Where several tasks share one it
-cannot tell them apart without, so there the name is passed. `other_custom` is the other way, as one
-version of MLCube's Docker runner did it: see `cubes` for when it is tried.
+cannot tell them apart without, so there the name is passed, and always: without it, the program may
+do another task's work. `other_custom` is the other way for a task's very own entrypoint, with the
+name, as one version of MLCube's Docker runner did it: see `cubes` for when it is tried.
 """
 
 import re
@@ -87,14 +88,14 @@ def _task(
     none = entrypoint is None or (isinstance(entrypoint, str) and not entrypoint.strip())
     words = None if none else read_words(entrypoint, f"{place}.entrypoint")
     named: tuple[str, ...] = (name,)
-    first, other = (named, ()) if words is None or str(entrypoint) in shared else ((), named)
+    alone = words is not None and str(entrypoint) not in shared
     return TaskSpec(
         name=name,
         inputs=_slots(parameters, "inputs", place, None),
         outputs=_slots(parameters, "outputs", place, _output_kinds(name)),
         entrypoint=words,
-        arguments=first,
-        other_custom=None if words is None else other,
+        arguments=() if alone else named,
+        other_custom=named if alone else None,
         environment=environment,
         shm=shm,
         gpus=gpus,
@@ -146,6 +147,9 @@ def _run_arguments(document: dict[str, Any], file: str) -> list[tuple[str, str, 
     return found
 
 
+_SETS = re.compile(r"[A-Za-z_][A-Za-z0-9_]*=")
+
+
 def _shm(arguments: list[tuple[str, str, str]]) -> int | None:
     for place, option, value in arguments:
         if option == "--shm-size":
@@ -157,10 +161,13 @@ def _shm(arguments: list[tuple[str, str, str]]) -> int | None:
 def _environment(
     arguments: list[tuple[str, str, str]], docker: dict[str, Any], file: str
 ) -> dict[str, str]:
-    """What `-e NAME=value` and `env_args` set; `-e NAME` alone is the user's own, and left out."""
+    """What `-e NAME=value` and `env_args` set; `-e NAME` alone is the user's own, and left out.
+
+    Singularity's `-e` is `--cleanenv`: what follows it is another option, or no variable.
+    """
     found: dict[str, str] = {}
     for place, option, value in arguments:
-        if option in ("-e", "--env") and "=" in value and "${" not in value:
+        if option in ("-e", "--env") and _SETS.match(value) and "${" not in value:
             found |= read_environment([value], place)
     return found | read_environment(_plain(docker.get("env_args")), f"{file}: docker.env_args")
 

@@ -136,6 +136,7 @@ def check_tasks(tasks: Mapping[str, TaskSpec], role: str, *, file: str) -> None:
     for name, contract in CONTRACTS[role].items():
         spec = tasks.get(name)
         if spec is None and name in MAY_LACK:
+            _check_not_misspelt(name, tasks, file)
             continue
         if spec is None:
             found = ", ".join(sorted(tasks)) or "none"
@@ -151,6 +152,17 @@ def check_tasks(tasks: Mapping[str, TaskSpec], role: str, *, file: str) -> None:
                         f"{file}: tasks.{name} takes {key}, but tasks.prepare has no such "
                         "output. Add it there or remove it here."
                     )
+
+
+def _check_not_misspelt(name: str, tasks: Mapping[str, TaskSpec], file: str) -> None:
+    """CubeError if a task that may be left out is there, but so written that it would not run."""
+    for other in tasks:
+        if _letters(other) == _letters(name):
+            raise CubeError(f"{file}: the task {other!r} must be called {name!r} to be run.")
+
+
+def _letters(name: str) -> str:
+    return re.sub(r"[^a-z]", "", name.lower())
 
 
 def _check_task(spec: TaskSpec, contract: Contract, place: str) -> None:

@@ -135,7 +135,7 @@ def test_tasks_that_share_an_entrypoint_are_told_by_name() -> None:
         "sanity_check": ("sanity_check",),
         "statistics": (),
     }
-    assert tasks["prepare"].other_custom == ()
+    assert [task.other_custom for task in tasks.values()] == [None, None, ("statistics",)]
 
 
 @pytest.mark.parametrize("entrypoint", ["null", "''", "' '"])
@@ -266,6 +266,18 @@ def test_what_is_wrong_is_named_with_file_and_key(old: str, new: str, message: s
         )
 
 
+@pytest.mark.parametrize("name", ["sanity-check", "sanitycheck", "SanityCheck"])
+def test_a_task_that_may_be_left_out_is_not_lost_by_its_spelling(name: str) -> None:
+    tasks = mlcube_format.read(PREPARATOR.replace("sanity_check:", f"{name}:"))
+    with pytest.raises(CubeError, match=f"'{name}' must be called 'sanity_check' to be run"):
+        check_tasks(tasks, "preparator", file="mlcube.yaml")
+
+
+def test_a_preparator_without_a_check_is_whole() -> None:
+    tasks = mlcube_format.read(PREPARATOR.replace("sanity_check:", "visualize:"))
+    check_tasks(tasks, "preparator", file="mlcube.yaml")
+
+
 @pytest.mark.parametrize("entrypoint", ["[]", "'\"x'", "{a: 1}", "['']"])
 def test_bad_entrypoints_are_refused(entrypoint: str) -> None:
     tasks = mlcube_format.read(MODEL.replace('python3 "/app/my main.py"', entrypoint))
@@ -310,6 +322,12 @@ def test_run_arguments_ask_for_shared_memory_and_variables(
 ) -> None:
     spec = mlcube_format.read(f"docker: {section}\ntasks: {{t: }}")["t"]
     assert (spec.shm, spec.environment) == (shm, variables)
+
+
+@pytest.mark.parametrize("line", ["-e --bind=/a:/b", "-e /a=b", "--nv -e", "-e =x"])
+def test_singularitys_cleanenv_sets_no_variable(line: str) -> None:
+    text = f"singularity: {{run_args: '{line} --env A=1'}}\ntasks: {{t: }}"
+    assert mlcube_format.read(text)["t"].environment == {"A": "1"}
 
 
 def bomb() -> str:
