@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from ..registry import proposals
 from ..registry.paths import classify
 from ..registry.view import View
-from ..schemas.errors import RegistryError
 from .workplace import Workplace
 
 
@@ -40,14 +39,8 @@ def list_associations(
         found[state.path] = Listed(
             state.benchmark, state.component, state.part, state.state, why, state.path
         )
-    for proposal in open_ones:
-        try:
-            changes = proposals.view(place.repository, proposal).changes
-        except RegistryError as error:
-            say(f"{proposal.id} is left out: {error}")
-            continue
-        for change in changes:
-            _add(found, change.path, "pending", f"proposed as {proposal.id}")
+    for proposal, change in proposals.changes_of(place.repository, open_ones, say=say):
+        _add(found, change.path, "pending", f"proposed as {proposal.id}")
     wanted = view.benchmark(benchmark).ref if benchmark else None
     return [one for _, one in sorted(found.items()) if wanted in (None, one.benchmark)]
 

@@ -28,12 +28,6 @@ def _rejections(place: Workplace, say: Callable[[str], None]) -> Mapping[str, st
         for one in proposals.list_rejected(place.repository, place.url)
         for path in one.paths
     }
-    for proposal in open_ones:
-        try:
-            changes = proposals.view(place.repository, proposal).changes
-        except RegistryError as error:
-            say(f"{proposal.id} is left out: {error}")
-            continue
-        for change in changes:
-            why.pop(change.path, None)
+    for _, change in proposals.changes_of(place.repository, open_ones, say=say):
+        why.pop(change.path, None)
     return why

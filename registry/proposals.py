@@ -8,7 +8,7 @@ asked about the very commit that is pushed.
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -258,6 +258,20 @@ def view(repo: Repository, proposal: Proposal) -> View:
         repo.diff(proposal.base, proposal.head),
         tuple(_proposed(repo, commit) for commit in commits),
     )
+
+
+def changes_of(
+    repo: Repository, some: Iterable[Proposal], *, say: Callable[[str], None]
+) -> Iterator[tuple[Proposal, Change]]:
+    """What each of these proposals changes; one that cannot be looked at is told, and left out."""
+    for proposal in some:
+        try:
+            changes = view(repo, proposal).changes
+        except RegistryError as error:
+            say(f"{proposal.id} is left out: {error}")
+            continue
+        for change in changes:
+            yield proposal, change
 
 
 def merged_tree(repo: Repository, main: str, head: str) -> dict[str, Entry | None]:

@@ -13,8 +13,9 @@ whole, `workshop` makes a ReadyCube of it (image, additional files, parameters, 
    nobody asked for (a log, a cache) gets a place as well, and goes with the task.
 
 Where a task's own entrypoint was called in one custom (see `mlcube_format`) and failed at once with
-nothing written, or with status 2, as programs do that are called wrongly, it is called once more in
-the other. The second call counts if it goes well and writes something; else the first does.
+nothing written (one without outputs: with status 2, as programs do that are called wrongly), it is
+called once more in the other. The second call counts if it goes well and writes something, and how
+it was stopped is told; if it fails by itself too, the first counts.
 
 Of a file only the file itself is shown to the task, never the folder around it; additional files
 are the exception, whose neighbours belong to the same cube.

@@ -25,7 +25,7 @@ _STAGED = ("out", "disk", "disk.img")
 class Staged:
     """One output: what is bound into the task, and where the looked-at copy lies afterwards.
 
-    `places` are made in it for what is mounted below it, and go before anything is looked at.
+    `places` are made in it for what is mounted below it, and go once it is known to hold no link.
     """
 
     mount: Mount
