@@ -38,7 +38,7 @@ from . import container_config, mlcube_format
 from .engines.nested import made_below, make
 from .engines.outputs import remove_tree
 from .engines.protocol import Engine, Limits, LocalImage, Mount, Outcome, Task
-from .engines.rescue import rescue
+from .engines.rescue import forget, rescue
 from .task_limits import task_limits
 from .task_spec import (
     ADDITIONAL_KEY,
@@ -206,8 +206,10 @@ def run_task(
         for key, path in sorted(staged.items(), key=lambda output: output[0] == MAIN):
             if key in outputs and (key != MAIN or not _is_empty(path)):
                 _move(path, outputs[key], aside=work / f"{key}.old")
-        if whole:
-            shutil.rmtree(work)
+    if whole:
+        shutil.rmtree(work)
+    else:
+        forget(work / "engine")  # what still lies there is for a person to look at
     return _with_advice(ready, outcome)
 
 
@@ -229,13 +231,18 @@ def rescue_outputs(
     *,
     work: Path,
 ) -> None:
-    """Put at `outputs` what this task had written in `work` when it was killed, if anything."""
+    """Put at `outputs` what this task had written in `work` when it was killed, if anything.
+
+    A RescueError says what is there and cannot be taken: it stays, and the task must not be run.
+    """
     spec = ready.task(name)
     for key, target in outputs.items():
         aside = work / f"{key}.old"
         if os.path.lexists(aside) and not os.path.lexists(target):
             aside.rename(target)  # killed just while the new one was put in its place
-    found = rescue(work / "engine", execution.limits)
+    engine, staging = work / "engine", work / "out"
+    delivered = [_staged_at(slot, staging / f"{n}") for n, slot in enumerate(spec.outputs)]
+    found = rescue(engine, execution.limits, delivered=delivered, stop=execution.stop)
     for number, slot in enumerate(spec.outputs):
         path = found.get(number)
         if path is None or slot.key not in outputs:
@@ -251,6 +258,7 @@ def rescue_outputs(
             written = path if path.stat().st_mtime_ns else None
         if written is not None:
             _move(written, outputs[slot.key], aside=work / f"{slot.key}.old")
+    forget(engine)
 
 
 def _files_below(spec: TaskSpec, slot: Slot) -> list[PurePosixPath]:
@@ -400,8 +408,8 @@ def _call(
         mount, path = _input_mount(slot, source, len(mounts))
         mounts.append(mount)
         options.append(f"--{slot.key}={path}")
-    for slot in spec.outputs:
-        folder = staging / str(len(mounts))
+    for number, slot in enumerate(spec.outputs):
+        folder = staging / f"{number}"
         folder.mkdir(mode=0o700, parents=True)
         mount, path, result = _output_mount(slot, folder, len(mounts), seeds.get(slot.key))
         mounts.append(mount)
@@ -467,16 +475,22 @@ def _suffix(source: Path) -> str:
     return suffix if suffix.isascii() and suffix[1:].isalnum() and len(suffix) <= 10 else ""
 
 
+def _staged_at(slot: Slot, folder: Path) -> Path:
+    """Where the engine puts an output that has `folder` for its own: a file by itself, or that."""
+    if slot.target is not None and slot.kind == "file":
+        return folder / PurePosixPath(slot.target).name
+    return folder
+
+
 def _output_mount(
     slot: Slot, folder: Path, number: int, seed: Path | None
 ) -> tuple[Mount, str, Path]:
     """The mount of an output, its path in the container, and where the result then lies."""
     if slot.target is not None:
-        if slot.kind == "file":
-            result = folder / PurePosixPath(slot.target).name
-            mount = Mount(result, slot.target, writable=True, kind="file", seed=seed)
-            return mount, slot.target, result
-        return Mount(folder, slot.target, writable=True, seed=seed), slot.target, folder
+        result = _staged_at(slot, folder)
+        kind: Literal["file", "directory"] = "file" if slot.kind == "file" else "directory"
+        mount = Mount(result, slot.target, writable=True, kind=kind, seed=seed)
+        return mount, slot.target, result
     home = f"/mlcube_io{number}"
     if slot.kind == "file":  # a folder of its own, so that the task may write and rename beside it
         name = PurePosixPath(slot.path).name

@@ -19,6 +19,8 @@ from .protocol import Limits, Mount, Reason, Task
 from .supervise import BEGUN, Disk, Watcher
 
 _STAGED = ("out", "disk", "disk.img")
+DELIVERED = "delivered"
+"""The file that says: the task has ended in order, and all it wrote is where it belongs."""
 
 
 @dataclass(frozen=True)
@@ -70,9 +72,12 @@ class Staging:
                 _check_file(output.kept, self.limits)
         for output in self.outputs:
             _deliver(output)
+        with contextlib.suppress(FileNotFoundError):
+            (self.folder / BEGUN).rename(self.folder / DELIVERED)
 
     def remove(self) -> None:
-        """Take away everything that is not delivered."""
+        """Take away everything that is not delivered; half of it is nothing to go on from."""
+        (self.folder / BEGUN).unlink(missing_ok=True)
         for name in _STAGED:
             remove_tree(self.folder / name)
 
@@ -98,7 +103,8 @@ def stage(
     wanted; `scratch`: a folder of which the task gets a writable throw-away copy.
     """
     check_outputs(task)
-    (task.folder / BEGUN).unlink(missing_ok=True)
+    for mark in (BEGUN, DELIVERED):
+        (task.folder / mark).unlink(missing_ok=True)
     try:
         return _stage(task, owner=owner, disk=disk, scratch=scratch)
     except BaseException:  # half a copy of what an output begins with is nothing to go on from

@@ -1,16 +1,21 @@
 """Preparators that need several calls and a person in between, in the way that MedPerf's do."""
 
+import itertools
+import os
+import signal
 import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from medperf.runner import flows
+from medperf.runner import cubes, flows
+from medperf.runner.engines import outputs
 from medperf.runner.flows import ManualWorkError, RawData
-from medperf.schemas.errors import TaskError
+from medperf.schemas.errors import EngineError, TaskError
 from tests.runner.test_flows import Site, tar
 
 MAIN = '''\
@@ -281,3 +286,115 @@ again(Path({str(tmp_path)!r}))
 def again(folder: Path) -> None:
     """In a process of its own: the next call of the same preparation."""
     slow(folder)()
+
+
+QUICK = """\
+import sys
+from pathlib import Path
+
+task = sys.argv[1]
+given = dict(word.removeprefix("--").split("=", 1) for word in sys.argv[2:])
+if task == "prepare":
+    data, labels = Path(given["output_path"]), Path(given["output_labels_path"])
+    report, metadata = Path(given["report_file"]), Path(given["metadata_path"], "scanner.txt")
+    names = sorted(path.name for path in [*data.iterdir(), *labels.iterdir()])
+    print("begun with", *names, report.is_file(), metadata.is_file())
+    (data / f"{len(list(data.iterdir()))}.txt").write_text("took hours")
+    (labels / "labels.csv").write_text("a,1")
+    report.write_text("calls")
+    metadata.write_text("x")
+if task == "statistics":
+    Path(given["output_path"]).write_text("cases: 20")
+"""
+
+
+def quick(folder: Path, *, disk: bool) -> "Prepare":
+    """A preparation that writes all its outputs at once."""
+    prepare = Prepare(folder, TASKS)
+    archive = folder / "site/quick.tar.gz"
+    if not archive.exists():
+        tar(archive, {"main.py": QUICK})
+    prepare.site = Site(folder / "site", archive=archive)
+    prepare.ready = prepare.site.cube(TASKS, "preparator")
+    if not disk:
+        prepare.site.engine._disk = False  # type: ignore[attr-defined]
+    return prepare
+
+
+def dies_at(folder: Path, move: int, *, disk: bool) -> None:
+    """In a process of its own: SIGKILL before the given one of the moves of what was written."""
+    moves = itertools.count(1)
+
+    def dying(real: Callable[..., None]) -> Callable[..., None]:
+        def move_or_die(*places: Path, **more: Path) -> None:
+            if next(moves) == move:
+                os.kill(os.getpid(), signal.SIGKILL)
+            real(*places, **more)
+
+        return move_or_die
+
+    outputs._move = dying(outputs._move)
+    cubes._move = dying(cubes._move)
+    quick(folder, disk=disk)()
+
+
+@pytest.mark.parametrize("disk", [True, False], ids=["disk", "folder"])
+@pytest.mark.parametrize("move", [2, 5, 7], ids=["delivering", "delivered", "placing"])
+def test_what_was_on_its_way_at_a_kill_is_there_again(
+    move: int, disk: bool, tmp_path: Path
+) -> None:
+    """The engine moves four outputs out of its folder, and then `run_task` moves them again."""
+    call = f"dies_at(Path({str(tmp_path)!r}), {move}, disk={disk})"
+    code = f"from pathlib import Path; from tests.runner.test_resuming import dies_at; {call}"
+    prepare = quick(tmp_path, disk=disk)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=Path(__file__).parents[2], check=False, timeout=60
+    )
+    assert done.returncode == -signal.SIGKILL
+    prepare.site.engine.clean("run-1")
+    made = prepare()
+    log = (tmp_path / "site/logs/prepare.log").read_text()
+    assert log == "begun with 0.txt labels.csv True True\n"
+    assert sorted(path.name for path in made.data.iterdir()) == ["0.txt", "1.txt"]
+
+
+def test_what_cannot_be_taken_over_is_kept_until_somebody_decides(tmp_path: Path) -> None:
+    prepare = quick(tmp_path, disk=False)
+    code = (
+        "from pathlib import Path; from tests.runner.test_resuming import dies_at; "
+        f"dies_at(Path({str(tmp_path)!r}), 1, disk=False)"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[2], check=False)
+    prepare.site.engine.clean("run-1")
+    left = prepare.into / "work/prepare/engine/out/0"
+    (left / "link").symlink_to("/etc/passwd")
+    for _ in range(2):
+        with pytest.raises(EngineError, match=f"a link.*{prepare.into}.*move .* elsewhere"):
+            prepare()
+        assert (left / "0.txt").read_text() == "took hours"
+    left.parents[1].rename(tmp_path / "elsewhere")
+    assert sorted(path.name for path in prepare().data.iterdir()) == ["0.txt"]
+    assert (tmp_path / "elsewhere/out/0/0.txt").read_text() == "took hours"
+    assert "begun with False False" in (tmp_path / "site/logs/prepare.log").read_text()
+
+
+def test_leftovers_of_other_raw_data_are_not_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed in the middle, called with other raw data and killed at once, then called again."""
+    code = (
+        "from pathlib import Path; from tests.runner.test_resuming import dies_at; "
+        f"dies_at(Path({str(tmp_path)!r}), 1, disk=True)"
+    )
+    prepare = quick(tmp_path, disk=True)
+    subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[2], check=False)
+    prepare.site.engine.clean("run-1")
+    assert (prepare.into / "work/prepare/engine/begun").exists()
+    other = tmp_path / "other"
+    other.mkdir()
+    with monkeypatch.context() as patched:
+        patched.delattr(flows, "run_task")
+        with pytest.raises(NameError):
+            prepare(data=other)
+    prepare(data=other)
+    assert "begun with False False" in (tmp_path / "site/logs/prepare.log").read_text()
