@@ -59,7 +59,12 @@ class Made:
 
 def site_limits(limits: SiteLimits) -> Limits:
     """The site's limits as engines take them."""
-    return Limits(memory=in_bytes(limits.memory), gpus=tuple(limits.gpus))
+    return Limits(
+        memory=in_bytes(limits.memory),
+        output_bytes=in_bytes(limits.output),
+        output_files=limits.output_files,
+        gpus=tuple(limits.gpus),
+    )
 
 
 def execution(

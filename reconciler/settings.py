@@ -122,11 +122,13 @@ class Policy(Part):
 
 
 class SiteLimits(Part):
-    """What runs may use: jobs at once, GPUs, memory a task, seconds a task."""
+    """What runs may use: jobs at once, GPUs; and a task: memory, seconds, what it may write."""
 
     jobs: Annotated[int, Field(ge=1, le=256)] = 1
     gpus: Many[Gpu] = ()
     memory: Bytes = "8Gi"
+    output: Bytes = "10Gi"
+    output_files: Annotated[int, Field(ge=1)] = 200_000
     timeout: dict[TaskName, Annotated[int, Field(ge=1)]] = Field(default_factory=dict)
 
 

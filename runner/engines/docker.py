@@ -28,7 +28,7 @@ from .docker_options import LABEL, OWNER, container_options
 from .docker_output import Follow, attached
 from .outputs import Staging, stage
 from .protocol import LIMITS, ImageSource, LocalImage, Outcome, Probe, Progress, Reason, Task
-from .supervise import BEGUN, POLL, Ended
+from .supervise import BEGUN, POLL, Ended, cannot_fill
 from .tasklog import TaskLog
 
 if TYPE_CHECKING:
@@ -187,13 +187,15 @@ class _Run:
         disk = staging.disk
         if disk is None:
             return
+        mounted.append(disk.folder)  # first: it may be mounted when making it fails
         try:
-            keeper.prepare_disk(vars(disk))
+            keeper.make_disk(vars(disk))
         except OSError as error:
-            with contextlib.suppress(OSError):  # it may be mounted by then
-                keeper.unmount(disk.folder)
             raise _NoDiskError(str(error)) from error
-        mounted.append(disk.folder)
+        try:
+            keeper.fill_disk(vars(disk))
+        except OSError as error:
+            raise cannot_fill(disk, str(error)) from error
 
     def _binds(
         self, staging: Staging, owner: tuple[int, int] | None, mounted: list[Path]

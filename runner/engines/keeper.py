@@ -180,7 +180,10 @@ def _run(argv: list[str]) -> None:
             stderr=subprocess.PIPE,
         )
     except subprocess.CalledProcessError as error:
-        raise OSError(f"{argv[0]}: {error.stderr.decode(errors='replace').strip()}") from error
+        told = (
+            error.stderr.decode(errors="replace").strip().splitlines()
+        )  # cp: a line for each file
+        raise OSError(told[0][:500] if told else f"{argv[0]}: status {error.returncode}") from error
 
 
 # ---- what a task wrote -------------------------------------------------------------------------
@@ -283,11 +286,14 @@ def main(plan: dict[str, Any]) -> dict[str, Any]:
             _bind(bind)
     except OSError as error:
         return {"error": f"the run could not be prepared: {error}"}
+    step = "disk"
     try:
         if plan["disk"]:
-            prepare_disk(plan["disk"])
+            make_disk(plan["disk"])
+            step = "fill"
+            fill_disk(plan["disk"])
     except OSError as error:
-        return {"error": f"no sized file system could be made: {error}", "step": "disk"}
+        return {"error": str(error), "step": step}
     ended = _run_task(plan)
     try:
         if plan["disk"]:
@@ -330,11 +336,16 @@ def first_closed(root: Path) -> Path | None:
     return None
 
 
-def prepare_disk(disk: dict[str, Any]) -> None:
-    """Make and mount the sized file system, with a place for each output: empty, or a copy."""
-    folder, uid, gid = Path(disk["folder"]), disk["uid"], disk["gid"]
+def make_disk(disk: dict[str, Any]) -> None:
+    """Make and mount the sized file system: an OSError where that cannot be here, for any task."""
     size, files = disk["bytes"] + disk["extra_bytes"], disk["files"] + disk["extra_files"]
-    mount_disk(Path(disk["image"]), folder, size=size, files=files, uid=uid, gid=gid)
+    owner = {"uid": disk["uid"], "gid": disk["gid"]}
+    mount_disk(Path(disk["image"]), Path(disk["folder"]), size=size, files=files, **owner)
+
+
+def fill_disk(disk: dict[str, Any]) -> None:
+    """Make a place for each output in it, empty or a copy: an OSError is of this task alone."""
+    folder, uid, gid = Path(disk["folder"]), disk["uid"], disk["gid"]
     copied = disk["copies"].keys()
     for name in disk["folders"]:
         if name not in copied:

@@ -8,6 +8,7 @@ Links, devices, FIFOs and sockets refuse the whole output. What is delivered is 
 import contextlib
 import os
 import shutil
+import stat
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ from ...schemas.errors import EngineError
 from .keeper import Refused, plain_tree
 from .nested import Made, made_below, make, unmake
 from .protocol import Limits, Mount, Reason, Task
-from .supervise import BEGUN, Disk, Watcher
+from .supervise import BEGUN, RAISE, Disk, Watcher
 
 _STAGED = ("out", "disk", "disk.img")
 DELIVERED = "delivered"
@@ -103,14 +104,43 @@ def stage(
     wanted; `scratch`: a folder of which the task gets a writable throw-away copy.
     """
     check_outputs(task)
+    _check_seeds(task)
     for mark in (BEGUN, DELIVERED):
         (task.folder / mark).unlink(missing_ok=True)
     try:
         return _stage(task, owner=owner, disk=disk, scratch=scratch)
-    except BaseException:  # half a copy of what an output begins with is nothing to go on from
-        for name in _STAGED:
+    except BaseException as error:
+        for name in _STAGED:  # half a copy of what an output begins with is nothing to go on from
             remove_tree(task.folder / name)
+        if isinstance(error, OSError):
+            raise EngineError(
+                f"The task's outputs cannot be laid out in {task.folder}: {error}."
+            ) from error
         raise
+
+
+def _check_seeds(task: Task) -> None:
+    """Refuse to begin with more than outputs may hold: the task could never end well."""
+    limits = task.limits
+    seeds = [mount.seed for mount in task.mounts if mount.seed is not None]
+    sizes = [_size(seed) for seed in seeds]
+    used, files = (sum(column) for column in zip((0, 0), *sizes, strict=True))
+    if used < limits.output_bytes and files <= limits.output_files:
+        return
+    largest = max(zip(sizes, seeds, strict=True))[1]
+    raise EngineError(
+        f"What the task's outputs begin with holds {used} bytes in {files} files and folders, most "
+        f"of it in {largest}; all outputs of a task may hold less than {limits.output_bytes} bytes "
+        f"in at most {limits.output_files}. {RAISE}"
+    )
+
+
+def _size(seed: Path) -> tuple[int, int]:
+    """Bytes, as files pretend them to be, and entries."""
+    if not seed.is_dir():
+        return seed.lstat().st_size, 1
+    found = [path.lstat() for path in seed.rglob("*")]
+    return sum(one.st_size for one in found if not stat.S_ISDIR(one.st_mode)), len(found)
 
 
 def _stage(

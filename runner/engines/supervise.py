@@ -60,6 +60,20 @@ class Disk:
     extra_files: int = 0
 
 
+def cannot_fill(disk: Disk, why: str) -> EngineError:
+    """The error for what does not go into a sized file system, though one can be made."""
+    return EngineError(
+        "What the task's outputs begin with cannot be laid out in a file system for "
+        f"{disk.bytes} bytes and {disk.files} files: {why}. {RAISE}"
+    )
+
+
+RAISE = (
+    "Take away what is not needed there, or let tasks of this site write more: `medperf profile "
+    "set limits.output=20Gi` (bytes), `limits.outputFiles=400000`."
+)
+
+
 @dataclass(frozen=True)
 class Bind:
     """A source that is bound read-only at `target`, its owner shown as uid and gid (root)."""
@@ -241,8 +255,11 @@ class _Run:
             with contextlib.suppress(ValueError):
                 ended = json.loads(line).get("ended", ended)
         if error := ended.get("error"):
-            kind = NoDiskError if ended.get("step") == "disk" else EngineError
-            raise kind(f"The engine failed: {error}.")
+            if ended.get("step") == "disk":
+                raise NoDiskError(f"No sized file system can be made: {error}.")
+            if ended.get("step") == "fill" and self._command.disk is not None:
+                raise cannot_fill(self._command.disk, error)
+            raise EngineError(f"The engine failed: {error}.")
         code = ended.get("exit")
         if code is None and not self._killed:
             raise EngineError(f"The sandbox could not be made: {tail.strip() or 'it was killed'}")

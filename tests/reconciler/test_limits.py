@@ -12,12 +12,18 @@ def test_timeouts_memory_and_gpus_of_the_profile_reach_the_tasks(
     world: World, tmp_path: Path
 ) -> None:
     place = world.set(
-        "hospital", "limits.timeout={infer: 7}", "limits.memory=1Gi", "limits.gpus=['0', '3']"
+        "hospital",
+        "limits.timeout={infer: 7}",
+        "limits.memory=1Gi",
+        "limits.gpus=['0', '3']",
+        "limits.output=1Mi",
+        "limits.outputFiles=7",
     )
     how = execution(place, "x", tmp_path, None)
     assert how.timeouts == {"infer": 7.0}
     assert how.limits.memory == 1 << 30
     assert how.limits.gpus == ("0", "3")
+    assert (how.limits.output_bytes, how.limits.output_files) == (1 << 20, 7)
     assert execution(place, "x", tmp_path, None, gpus=("3",)).limits.gpus == ("3",)
 
 

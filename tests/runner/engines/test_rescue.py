@@ -13,6 +13,7 @@ from medperf.runner.engines import rescue as rescuing
 from medperf.runner.engines.protocol import Limits
 from medperf.runner.engines.rescue import RescueError, forget, rescue
 from medperf.runner.engines.supervise import BEGUN
+from medperf.schemas.errors import EngineError
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root has sized file systems")
 
@@ -48,7 +49,7 @@ def test_half_a_copy_is_taken_away(task: Task, monkeypatch: pytest.MonkeyPatch) 
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(shutil, "copytree", full)
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(EngineError, match="No space"):
         outputs.stage(task, owner=None, disk=False)
     assert [path.name for path in task.folder.iterdir()] == []
 
