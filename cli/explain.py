@@ -28,11 +28,15 @@ def command(ctx: click.Context, uid: str | None, offline: bool, as_json: bool) -
     """
     from ..reconciler.explaining import explain
     from ..reconciler.passes import look
+    from ..reconciler.plan import State
+    from ..reconciler.proposed import ask_forge
     from ..reconciler.rejections import rejections
 
     with workplace(ctx) as place:
         view, plan = look(place, fetch=not offline)
         rejected = {} if offline else rejections(place, say=say)
+        if not offline and plan.of(State.PROPOSED) and ask_forge(place, say=say):
+            view, plan = look(place, fetch=False)
         found = explain(place, view, plan.runs, uid, rejected=rejected)
     if as_json:
         print_json(found)

@@ -220,7 +220,7 @@ def _decide(
 
     if (uid is None) != all_:
         raise click.UsageError("Name one result, or say --all.")
-    _, waiting = results.awaiting(place, uid)
+    _, waiting = results.awaiting(place, uid, "declined" if decline else "released")
     if not waiting:
         print_text("No result awaits a decision.")
         return 0
@@ -270,7 +270,7 @@ def submit(ctx: click.Context, uid: str | None, all_: bool, yes: bool) -> None:
 
     with workplace(ctx) as place:
         _decide(place, uid, all_=all_, decline=False, yes=yes)
-        published = publish_released(place)
+        published = publish_released(place, say=say)
     if published is None:
         print_text("Nothing new to publish.")
     else:

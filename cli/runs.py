@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from ..reconciler.plan import State
+from ..reconciler.plan import CLOSED, State
 from .output import print_table, print_text, several
 
 if TYPE_CHECKING:
@@ -28,7 +28,8 @@ def print_plan(plan: "Plan") -> None:
     ]
     print_table(("benchmark", "dataset", "model", "state", "why"), rows, empty=NOTHING)
     for run in plan.runs:
-        if run.state in (State.BLOCKED, State.FAILED, State.RETRYING, State.WITHHELD):
+        asked = (State.BLOCKED, State.FAILED, State.RETRYING, State.WITHHELD)
+        if run.state in asked or run.reason == CLOSED:
             print_text(f"\n{run.pair.model} on {run.pair.dataset}: {run.explanation}")
 
 

@@ -78,6 +78,8 @@ def _of_run(
         missing = []
     elif run.state is State.PROPOSED and _path(run) in rejected:
         missing.append(f"The proposal of the result was rejected: {rejected[_path(run)]}")
+        if run.reason:
+            missing.append(run.explanation)
     elif not missing and run.explanation and run.state is not State.DUE:
         missing = [run.explanation]
     reason = f" ({run.reason})" if run.reason else ""

@@ -20,7 +20,7 @@ from .lock import worked_on
 from .partial import is_begun, partial_of
 from .plan import Asked, Here, Pair, Plan, make_plan
 from .policy import benchmark_obstacle, cube_obstacle
-from .publish import proposed_paths
+from .proposed import proposed_paths
 from .records import Record, RunFolder
 from .settings import Profile
 from .workplace import Workplace
@@ -171,7 +171,7 @@ def _obstacle(
 
 def here(place: Workplace, view: View, questions: Sequence[Asked]) -> Mapping[str, Here]:
     """What this machine has of each pair, by run key."""
-    proposed: frozenset[str] = frozenset()
+    proposed: Mapping[str, str] = {}
     if place.profile.me.site is not None:
         by = f"{place.owner}/{place.profile.me.site.name}"
         proposed = proposed_paths(place.repository, by)
@@ -185,9 +185,9 @@ def here(place: Workplace, view: View, questions: Sequence[Asked]) -> Mapping[st
 
 @dataclass(frozen=True)
 class _Around:
-    """What is looked up once for all runs: paths proposed, data here, another pass's runs."""
+    """What is looked up once for all runs: what is proposed, data here, another pass's runs."""
 
-    proposed: frozenset[str]
+    proposed: Mapping[str, str]
     commitments: frozenset[str]
     running: frozenset[str]
 
@@ -205,6 +205,7 @@ def _here(place: Workplace, view: View, asked: Asked, around: _Around) -> Here:
     last = record.attempts[-1] if record.attempts else None
     decision = record.decision
     two = place.profile.policy.releasers > 1
+    path = result_path(pair.benchmark, pair.dataset, pair.model, pair.key)
     agreed: tuple[str, ...] = ()
     if two and finished:
         from .second_person import who_agreed
@@ -213,7 +214,8 @@ def _here(place: Workplace, view: View, asked: Asked, around: _Around) -> Here:
     return Here(
         obstacle=obstacle,
         problem=last.problem if last and not obstacle else problem,
-        proposed=result_path(pair.benchmark, pair.dataset, pair.model, pair.key) in around.proposed,
+        proposed=path in around.proposed,
+        closed=around.proposed.get(path, ""),
         running=pair.key in around.running,
         finished=finished,
         withheld=withheld,

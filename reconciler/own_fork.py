@@ -20,6 +20,12 @@ def remember(repository: Repository, url: str, target: str) -> None:
         file.write_text(target)
 
 
+def fork_address(repository: Repository) -> str:
+    """Where this site's fork is; empty if none is known."""
+    file = repository.folder / _FILE
+    return file.read_text() if file.exists() else ""
+
+
 def forget(repository: Repository) -> None:
     """No fork is known any more."""
     file = repository.folder / _FILE

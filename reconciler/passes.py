@@ -8,7 +8,8 @@ so a pass can be killed anywhere and the next one finishes it:
 3. fetch, verify, observe, plan;
 4. each due run by priority, as many at once as `jobs` allows and memory and GPUs suffice for,
    planned anew whenever one has ended, so that what changed meanwhile counts;
-5. publish what is released, after looking at the registry once more;
+5. publish what is released, after looking at the registry once more; ask the forge whether what
+   was proposed earlier was closed;
 6. summarise.
 
 Step 4 is `due_runs.py`: a run that fails never stops the others.
@@ -24,7 +25,8 @@ from .capacity import Capacity
 from .due_runs import Pass, Ran, run_due
 from .lock import locked
 from .observe import look as look
-from .plan import Pair, Plan
+from .plan import Pair, Plan, State
+from .proposed import ask_forge
 from .publish import Published
 from .release import publish_released, released
 from .unshown import unshown
@@ -81,6 +83,8 @@ def reconcile(
         if released(plan, wanted) or unshown(place.repository):
             published = _publish(at_work)
             _, plan = look(place)
+        elif plan.of(State.PROPOSED) and ask_forge(place, say=say):
+            _, plan = look(place, fetch=False)
         return Summary(plan, tuple(at_work.ran), published, "\n".join(at_work.problems))
 
 
@@ -95,7 +99,7 @@ def _clean(at_work: Pass) -> None:
 def _publish(at_work: Pass) -> Published | None:
     """Publishes what is released; what cannot be sent now waits for the next pass."""
     try:
-        return publish_released(at_work.place, wanted=at_work.wanted)
+        return publish_released(at_work.place, wanted=at_work.wanted, say=at_work.say)
     except StalledError:
         raise
     except RegistryError as error:

@@ -5,7 +5,7 @@ remembered that Git, files or a person's decision do not say:
 
     1  a result of this key is on main                → published (withdrawn ones too: never again)
     2  something else stands at its path              → blocked(collision)
-    3  it is on this site's open proposal             → proposed
+    3  it is on a proposal of this site               → proposed; (closed) once the forge said so
     4  the site declined to let it out                → declined
     5  benchmark, dataset or model is not approved    → blocked(…), with who must sign
     6  the site cannot or will not run it             → blocked(…)
@@ -45,9 +45,10 @@ class Step(StrEnum):
     NOTHING = ""
 
 
+CLOSED = "closed"
 PROPOSED = (  # whether a proposal was closed in a browser is known to its forge alone
     "The result is on this site's branch and waits to be merged. Whether its proposal was closed "
-    "in a browser, 'medperf explain' asks the forge."
+    "in a browser, 'medperf reconcile' and 'medperf explain' ask the forge, if that is GitHub."
 )
 
 
@@ -103,12 +104,14 @@ class Here:
 
     `obstacle` is why this site cannot run it now, `problem` the sentence. `attempts` counts the
     tries that failed, `failure` is the class of the last one; `next_try` in seconds since 1970.
+    `closed` is where a proposal is shown that has it and was closed without a merge.
     `agreed` are the people who have agreed to the release, where one more is asked for.
     """
 
     obstacle: str = ""
     problem: str = ""
     proposed: bool = False
+    closed: str = ""
     running: bool = False
     finished: bool = False
     withheld: tuple[str, ...] = ()
@@ -178,6 +181,8 @@ def _decide(asked: Asked, here: Here, now: float) -> tuple[State, Step, str, str
     if asked.found:
         text = "Something that is not a valid result stands at this run's path in the registry."
         return State.BLOCKED, none, "collision", text
+    if here.closed:
+        return State.PROPOSED, none, CLOSED, _closed(asked.pair, here.closed)
     if here.proposed:
         return State.PROPOSED, none, "", PROPOSED
     if here.declined:
@@ -209,3 +214,12 @@ def _decide(asked: Asked, here: Here, now: float) -> tuple[State, Step, str, str
         text = f"Try {here.attempts} failed: {here.problem} The next try is in {wait} s."
         return State.RETRYING, none, here.failure, text
     return State.DUE, Step.RUN, "", "Everything is approved and ready."
+
+
+def _closed(pair: Pair, shown: str) -> str:
+    """What a person does about a result whose proposal was closed."""
+    return (
+        f"The proposal of the result was closed without a merge: {shown} may say why. Opened again "
+        "there it waits as before. It is not proposed anew by itself: 'medperf result submit "
+        f"--result {pair.local_name}' does that."
+    )

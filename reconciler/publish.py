@@ -3,13 +3,13 @@
 A site has a branch, `sites/<owner>/<site>`, that nobody else writes to, so sites never contend and
 never force. While its proposal is open the next commit builds on it; otherwise on main. A proposal
 takes 100 results: what is more goes to `sites/<owner>/<site>.2`, `.3` and so on (ADR 9), the first
-with room first, a commit each. What stands on one of them already is not written again, so a pass
-that was killed anywhere publishes once. A site that may not push to the registry has a fork.
+with room first, a commit each; one that was closed has none. What stands on one of them already is
+not written again, so a pass that was killed anywhere publishes once. A site that may not push to
+the registry has a fork.
 """
 
 import datetime
-import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from ..registry.forges import forge_of
@@ -18,10 +18,11 @@ from ..registry.paths import result_path, result_signature_path
 from ..registry.proposal_kind import MOST_RESULTS
 from ..registry.statements import make_result
 from ..schemas.errors import ConflictError, RegistryError
-from .own_fork import FORK, remember
+from .own_fork import remember
 from .plan import Pair
+from .proposed import added, branches, closed_ones, key_of
 from .unshown import on_its_way, shown, unshown
-from .workplace import MAIN, ORIGIN, Actor
+from .workplace import MAIN, Actor
 
 
 @dataclass(frozen=True)
@@ -72,40 +73,6 @@ class _NothingNewError(Exception):
         self.open = head
 
 
-def site_branch(by: str) -> str:
-    """The branch of a site's results, by owner/site."""
-    return f"sites/{by}"
-
-
-def _branches(by: str) -> Iterator[str]:
-    """The branches of a site's results, in the order in which they are filled."""
-    yield site_branch(by)
-    for number in itertools.count(2):
-        yield f"{site_branch(by)}.{number}"
-
-
-def proposed_paths(repository: Repository, by: str) -> frozenset[str]:
-    """The result files on a site's open proposals that main does not have, as of the last fetch."""
-    main = repository.resolve(MAIN)
-    if main is None:
-        return frozenset()
-    paths: set[str] = set()
-    for branch in (ORIGIN + site_branch(by), FORK + site_branch(by)):
-        for ref, head in repository.refs(branch.rpartition("/")[0]).items():
-            mine = ref == branch or ref.startswith(branch + ".")
-            if mine and not repository.is_ancestor(head, main):
-                paths.update(_added(repository, main, head) or ())
-    return frozenset(paths)
-
-
-def _added(repository: Repository, main: str, head: str) -> tuple[str, ...] | None:
-    """What a branch adds to main; None if it is of another history (one that was handed over)."""
-    base = repository.merge_base(head, main)
-    if base is None:
-        return None
-    return tuple(one.path for one in repository.diff(base, head) if one.status == "A")
-
-
 def publish(
     repository: Repository,
     url: str,
@@ -122,7 +89,7 @@ def publish(
     main is another one now. Like after every RegistryError, what `told` was of stays proposed.
     """
     desk = _Desk(repository, url, site, registry, planned)
-    for branch in _branches(site.by):
+    for branch in branches(site.by):
         if not ready:
             return
         proposed, ready = desk.propose(branch, ready)
@@ -137,9 +104,9 @@ def show_again(repository: Repository, url: str, *, told: Callable[[Proposed], N
         head = repository.fetch_ref(forge.target(branch), f"refs/heads/{branch}")
         main = repository.resolve(MAIN)
         if head is not None and main is not None and not repository.is_ancestor(head, main):
-            added = _added(repository, main, head) or ()
+            new = added(repository, main, head) or ()
             address = forge.open(branch, head=head, title=_title(branch))
-            results = sum(path.endswith(".yaml") for path in added)
+            results = sum(path.endswith(".yaml") for path in new)
             told(Proposed(branch, head, results, address))
         shown(repository, branch)
 
@@ -169,11 +136,16 @@ class _Desk:
         def build(head: str | None) -> str:
             nonlocal fresh, left
             main = self._main()
+            if head is not None and key_of(branch, head) in closed_ones(
+                repository
+            ):  # it is left as it is, with what is on it
+                fresh, left = (), ready
+                raise _NothingNewError(None)
             is_open = head is not None and not repository.is_ancestor(head, main)
             parent = head if is_open and head is not None else main
             there = repository.tree(parent)
             missing = [item for item in ready if item.path not in there]
-            waiting = _added(repository, main, parent) if is_open else ()
+            waiting = added(repository, main, parent) if is_open else ()
             if waiting is None:
                 raise RegistryError(
                     f"{branch} is a branch of another history than main's, perhaps of one that "

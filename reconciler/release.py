@@ -12,7 +12,8 @@ from ..registry.view import View
 from ..schemas.errors import ConflictError, DataError
 from .observe import associations_of, look
 from .own_key import check_own_key
-from .plan import Pair, Plan, Step
+from .plan import Pair, Plan, State, Step
+from .proposed import ask_forge
 from .publish import MainMovedError, Proposed, Published, Ready, publish, show_again
 from .workplace import Workplace
 
@@ -25,15 +26,22 @@ def released(plan: Plan, wanted: Callable[[Pair], bool] = lambda _: True) -> lis
 
 
 def publish_released(
-    place: Workplace, *, wanted: Callable[[Pair], bool] = lambda _: True
+    place: Workplace,
+    *,
+    wanted: Callable[[Pair], bool] = lambda _: True,
+    say: Callable[[str], None] = lambda _: None,
 ) -> Published | None:
     """Proposes every released result that `wanted` names; None where nothing new is to propose.
+
+    Nothing is added to a proposal that was closed: the forge is asked first.
 
     After a ConflictError or another RegistryError, what had been proposed before it stays so.
     """
     proposals: list[Proposed] = []
-    for _ in range(_TRIES):
+    for attempt in range(_TRIES):
         view, plan = look(place)
+        if attempt == 0 and plan.of(State.PROPOSED):
+            ask_forge(place, say=say)
         show_again(place.repository, place.url, told=proposals.append)
         pairs = released(plan, wanted)
         try:

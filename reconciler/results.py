@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Literal
 
+from ..registry.paths import result_path
 from ..registry.view import View
 from ..schemas.errors import UsageError, WithheldError
 from ..schemas.manifests import Result, Suppressed
@@ -12,7 +13,8 @@ from ..schemas.metrics import Disclosed, parse_evaluator_file
 from ..schemas.names import nearest
 from .disclosure import check_results, read_once, shown_digest
 from .observe import look
-from .plan import Pair, PlannedRun, State
+from .plan import CLOSED, Pair, PlannedRun, State
+from .proposed import ask_forge, propose_again
 from .release import publish_released as publish_released
 from .second_person import sign_release, who_agreed
 from .workplace import Actor, Workplace
@@ -187,16 +189,25 @@ def find_run(runs: Sequence[PlannedRun], uid: str, *, published: Sequence[str] =
     raise UsageError(f"{where} no run {uid!r}.{hint}")
 
 
-def awaiting(place: Workplace, uid: str | None) -> tuple[View, list[LocalResult]]:
-    """The results that a person can decide about: the one that is named, or all that wait."""
+def awaiting(
+    place: Workplace, uid: str | None, answer: Answer = "released"
+) -> tuple[View, list[LocalResult]]:
+    """The results that a person can decide about: the one that is named, or all that wait.
+
+    One whose proposal was closed can be let out again, and no more be kept.
+    """
     view, plan = look(place)
     results = local(place, view, plan.runs)
     if uid is not None:
         run = find_run(plan.runs, uid)
+        if run.state is State.PROPOSED and ask_forge(place, say=lambda _: None):
+            view, plan = look(place, fetch=False)
+            run = find_run(plan.runs, uid)
         chosen = [one for one in results if one.pair.key == run.pair.key]
         if not chosen:
             raise UsageError(f"{uid} is {run.state}: {run.explanation}")
-        if run.state in (State.PROPOSED, State.PUBLISHED):
+        again = run.reason == CLOSED and answer == "released"
+        if run.state in (State.PROPOSED, State.PUBLISHED) and not again:
             raise UsageError(f"{uid} is {run.state} already: what has left cannot be changed.")
         return view, chosen
     return view, [one for one in results if one.state == State.AWAITING_RELEASE]
@@ -210,8 +221,12 @@ def decide(
     Where the policy asks for two people, he signs it (default: the profile's member); the answer
     is who has agreed by then, and empty where one person is enough.
     """
-    if result.withheld and answer == "released":
-        raise WithheldError(result.withheld)
+    if answer == "released":
+        if result.withheld:
+            raise WithheldError(result.withheld)
+        pair = result.pair
+        path = result_path(pair.benchmark, pair.dataset, pair.model, pair.key)
+        propose_again(place.repository, path)
     shown = Disclosed(result.metrics, result.suppressed, result.bits)
     digest = shown_digest(shown)
     if place.profile.policy.releasers < 2 or answer == "declined":

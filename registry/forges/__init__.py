@@ -80,6 +80,13 @@ class Forge(Protocol):
         """End a proposal without a merge; it is remembered as rejected."""
         ...
 
+    def closed(self, branch: str, head: str, *, at: str) -> str:
+        """Where a branch at the address `at` is shown as closed unmerged at this head, or nothing.
+
+        Nothing, too, where closing takes the branch away, and where nobody can be asked.
+        """
+        ...
+
     def closings(self) -> Sequence[Closing]:
         """What was closed without a merge."""
         ...

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from ...schemas.errors import ConflictError, RegistryError, UsageError, WaitError
 from ..git import MAIN, Repository
 from . import Closing, Merge
-from .addresses import Hosted
+from .addresses import Hosted, hosted
 from .http import Api, MissingError, RefusedError
 from .local import FOLDERS, MIRROR, REMOTE, LocalForge, refused_branches
 from .taking import take_over
@@ -156,6 +156,25 @@ class GitHubForge:
                 self._repo.push(self._url, {record: (closing.record, None)})
         else:
             self._git.close(closing)
+
+    def closed(self, branch: str, head: str, *, at: str) -> str:
+        """The page of the pull request of a branch that was closed at this head; or nothing.
+
+        Asked with two requests at most, and none without a token. A branch may have had many.
+        """
+        home = hosted(at) or self._where
+        query = {"head": f"{home.path.partition('/')[0]}:{branch}", "base": "main"}
+        with self._open_api() as api:
+            if not api.has_token:
+                return ""
+            some = itertools.islice(api.pages(f"{self._path}/pulls", state="closed", **query), 100)
+            ended = [one for one in some if one["head"]["sha"] == head and not one["merged_at"]]
+            if not ended or any(
+                one["head"]["sha"] == head
+                for one in api.pages(f"{self._path}/pulls", state="open", **query)
+            ):
+                return ""
+            return str(ended[0]["html_url"])
 
     def closings(self) -> Sequence[Closing]:
         """What was closed, with medperf as of the last look at the heads, and in the browser."""

@@ -71,6 +71,10 @@ class LocalForge:
             },
         )
 
+    def closed(self, branch: str, head: str, *, at: str) -> str:  # noqa: ARG002
+        """Nothing: what is closed has no branch any more."""
+        return ""
+
     def closings(self) -> Sequence[Closing]:
         """What was closed, as of the last time that the heads were fetched."""
         found: list[Closing] = []

@@ -43,6 +43,12 @@ def states(town: Town) -> list[str]:
     return [one["state"] for one in said["runs"]]
 
 
+def standing(town: Town) -> list[tuple[str, str]]:
+    """The state and the reason of each of the hospital's runs."""
+    said = json.loads(town.types("hospital", "plan", "--json"))
+    return [(one["state"], one["reason"]) for one in said["runs"]]
+
+
 def propose_model(town: Town, name: str = "net") -> str:
     """The model owner's pull request, from a fork, since he may not push; its number."""
     world = town.world
@@ -138,6 +144,7 @@ def test_a_site_that_may_not_push_publishes_from_its_fork(town: Town, tmp_path: 
     pull.state = "closed"
     said = town.types("hospital", "explain")
     assert f"The proposal of the result was rejected: closed at {lab.address}" in said
+    assert standing(town) == [("proposed", "closed")]
     pull.state = "open"
 
     merged = merged_by_machine(town, tmp_path, pull.number)
@@ -159,7 +166,56 @@ def test_what_was_pushed_and_not_shown_is_shown_by_the_next_pass(town: Town) -> 
     assert [(one.ref, one.state) for one in lab.pulls.values()] == [("sites/hospital/ward", "open")]
     lab.asked.clear()
     town.types("hospital", "reconcile")
+    (asked,) = [one for one in lab.asked if "/api/" in one]  # whether it was closed
+    assert "state=closed" in asked
+
+
+def test_results_whose_proposal_was_closed_in_the_browser_wait_for_a_person(town: Town) -> None:
+    lab = town.lab
+    town.types("hospital", "reconcile")
+    town.types("hospital", "result", "submit", "--all", "-y")
+    (pull,) = lab.pulls.values()
+    pull.state = "closed"
+    assert standing(town) == [("proposed", "")]  # a plan asks Git alone
+
+    # 1. A pass asks the forge; from then on everybody is told, without a request.
+    town.types("hospital", "reconcile")
+    lab.asked.clear()
+    assert standing(town) == [("proposed", "closed")]
+    address = f"{lab.address}/{HOME}/pull/1"
+    for command in ("plan", "status", "explain --offline", "plan --offline"):
+        said = " ".join(town.types("hospital", *command.split()).split())
+        assert f"closed without a merge: {address} may say why" in said, command
+        assert "'medperf result submit --result toy.ref.chest' does that" in said
     assert not [one for one in lab.asked if "/api/" in one]
+
+    # 2. A forge that does not answer takes nothing away, and stops nothing.
+    lab.limits = [Refusal(403, "You have exceeded a secondary rate limit")]
+    said = town.types("hospital", "reconcile")
+    assert "Whether a proposal of results was closed is not known" in said
+    assert standing(town) == [("proposed", "closed")]
+
+    # 3. Opened again it waits as before.
+    pull.state = "open"
+    town.types("hospital", "reconcile")
+    assert standing(town) == [("proposed", "")]
+
+    # 4. Closed, it stays as it is until a person proposes its result anew: on another branch.
+    pull.state = "closed"
+    head = pull.head
+    said = town.types("hospital", "result", "release", "--decline", "toy.ref.chest", "-y", code=2)
+    assert "what has left cannot be changed" in said
+    town.types("hospital", "reconcile")
+    assert list(lab.pulls) == [1]
+    town.types("hospital", "result", "submit", "--result", "toy.ref.chest", "-y")
+    assert (pull.state, pull.head) == ("closed", head)
+    assert (lab.pulls[2].state, lab.pulls[2].ref) == ("open", "sites/hospital/ward.2")
+    town.types("hospital", "reconcile")
+    assert standing(town) == [("proposed", "")]
+    lab.pulls[2].state = "closed"
+    town.types("hospital", "reconcile")
+    assert standing(town) == [("proposed", "closed")]
+    assert list(lab.pulls) == [1, 2]
 
 
 def test_a_fork_that_went_is_made_anew(town: Town) -> None:

@@ -29,6 +29,13 @@ TABLE = [
     (Asked(pair(), found="other"), Here(proposed=True), State.BLOCKED, Step.NOTHING, "collision"),
     (Asked(pair()), Here(proposed=True), State.PROPOSED, Step.NOTHING, ""),
     (Asked(pair(), obstacle="revoked"), Here(proposed=True), State.PROPOSED, Step.NOTHING, ""),
+    (
+        Asked(pair()),
+        Here(proposed=True, closed="https://forge/pull/1", finished=True, released=True),
+        State.PROPOSED,
+        Step.NOTHING,
+        "closed",
+    ),
     (Asked(pair()), Here(declined=True), State.DECLINED, Step.NOTHING, ""),
     (Asked(pair(), obstacle="model-pending"), Here(), State.BLOCKED, Step.NOTHING, "model-pending"),
     (Asked(pair(), obstacle="revoked"), DONE, State.BLOCKED, Step.NOTHING, "revoked"),

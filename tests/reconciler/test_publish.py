@@ -1,5 +1,6 @@
 """Publishing on a site's branch, while its proposal is open, merged, closed or full."""
 
+import json
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,10 +9,13 @@ import pytest
 
 from medperf.reconciler import publish as room
 from medperf.reconciler.passes import Summary
-from medperf.reconciler.publish import proposed_paths
+from medperf.reconciler.proposed import proposed_paths
 from medperf.reconciler.release import publish_released
+from medperf.reconciler.results import awaiting, decide
 from medperf.reconciler.reviewing import close_proposal
 from medperf.reconciler.workplace import Workplace
+from medperf.registry.forges.local import LocalForge
+from medperf.schemas.errors import UsageError
 
 from .world import World, git
 
@@ -71,6 +75,60 @@ def test_a_closed_proposal_does_not_stop_the_site(open_world: World) -> None:
     assert world.tip(BRANCH) == ""
     assert set(world.states().values()) == {"due"}
     assert world.reconcile().published is not None
+
+
+def test_a_proposal_that_the_forge_has_closed_is_left_as_it_is(
+    open_world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world, head = open_world, open_world.tip(BRANCH)
+
+    def forge_says(_: LocalForge, branch: str, at_head: str, *, at: str) -> str:
+        is_it = (branch, at_head, at) == (BRANCH, head, world.url)
+        return "https://forge/pull/1" if is_it else ""
+
+    monkeypatch.setattr(LocalForge, "closed", forge_says)
+    assert (world.run().state, world.run().reason) == ("proposed", "")
+    world.reconcile()
+    run = world.run()
+    assert (run.state, run.reason) == ("proposed", "closed")
+    assert "https://forge/pull/1 may say why" in run.explanation
+    assert world.reconcile().published is None
+
+    # what is new goes to another branch, alone
+    world.add_model("next")
+    published = world.reconcile().published
+    assert published is not None
+    assert [(one.branch, one.results) for one in published.proposals] == [(f"{BRANCH}.2", 1)]
+    assert world.tip(BRANCH) == head
+    added = git(world.url, "diff", "--name-only", "main", f"{BRANCH}.2")
+    assert "modeler__next" in added
+    assert "committee__ref" not in added
+
+    # what was closed comes again when a person says so, beside it
+    world.hospital.close()
+    _, (closed,) = awaiting(world.hospital, world.run().pair.local_name)
+    with pytest.raises(UsageError, match="what has left cannot be changed"):
+        awaiting(world.hospital, closed.name, "declined")
+    decide(world.hospital, closed, "released")
+    published = publish_released(world.hospital)
+    assert published is not None
+    assert [(one.branch, one.results) for one in published.proposals] == [(f"{BRANCH}.2", 1)]
+    assert (world.run().state, world.run().reason) == ("proposed", "")
+    world.accept(f"{BRANCH}.2")
+    assert set(world.states().values()) == {"published"}
+
+
+def test_what_the_forge_said_of_an_older_commit_says_nothing(open_world: World) -> None:
+    world = open_world
+    closed = world.hospital.repository.folder / "medperf-closed.json"
+    other = world.tip("main")
+    closed.write_text(
+        json.dumps({f"{BRANCH}@{other}": {"shown": "https://forge/pull/1", "again": []}})
+    )
+    assert world.run().reason == ""
+    for damaged in ("", "[]", "{", '{"x": 1}'):
+        closed.write_text(damaged)
+        assert world.run().reason == ""
 
 
 @pytest.fixture
@@ -179,10 +237,10 @@ def test_a_branch_that_is_merged_or_absent_proposes_nothing(open_world: World) -
     place = world.hospital
     place.fetch()
     assert len(proposed_paths(place.repository, "hospital/ward")) == 2
-    assert proposed_paths(place.repository, "nobody/here") == frozenset()
+    assert proposed_paths(place.repository, "nobody/here") == {}
     world.accept(BRANCH)
     place.fetch()
-    assert proposed_paths(place.repository, "hospital/ward") == frozenset()
+    assert proposed_paths(place.repository, "hospital/ward") == {}
 
 
 def test_two_at_once_publish_once(world: World) -> None:
