@@ -2,11 +2,14 @@
 
 `docker load` moves local tags to whatever the archive says, so names are taken out on the way: what
 is loaded has an id and nothing else. One image, plain members, bounded sizes; no extraction here.
+A packed archive is refused at the header of the member with which it would be too much, before the
+member is unpacked. Layers that are packed once more inside are the daemon's to unpack.
 """
 
 import contextlib
 import hashlib
 import json
+import shutil
 import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,6 +18,7 @@ from typing import Any
 
 from ...schemas import progress
 from ...schemas.errors import EngineError
+from ..archives import DEFAULT_LIMITS, ArchiveLimits
 from ..tar_headers import BoundedTarInfo
 
 _MANIFEST_LIMIT = 1 << 20
@@ -22,30 +26,35 @@ _CONFIG_LIMIT = 8 << 20
 _MEMBERS = 10_000
 _PIECE = 1 << 20
 _BLOCK = tarfile.BLOCKSIZE
+_ZSTD = b"\x28\xb5\x2f\xfd"
 
 
 @dataclass(frozen=True)
 class ArchivedImage:
-    """What an archive says of its one image: id (sha256 of its configuration), platform, folder."""
+    """What an archive says of its one image: id (sha256 of its configuration), platform, folder.
+
+    `size` is what the archive unpacks to, in bytes.
+    """
 
     identity: str
     platform: str
     workdir: str | None
+    size: int
 
 
-def is_docker_archive(path: Path) -> bool:
+def is_docker_archive(path: Path, limits: ArchiveLimits = DEFAULT_LIMITS) -> bool:
     """Whether a file is a tar, packed or not, with a manifest.json."""
     try:
         with tarfile.open(path, tarinfo=BoundedTarInfo) as tar:
-            return any(member.name == "manifest.json" for member in tar)
+            return any(member.name == "manifest.json" for member in _bounded(tar, path, limits))
     except (tarfile.TarError, OSError, EOFError):
         return False
 
 
-def look(path: Path) -> ArchivedImage:
+def look(path: Path, limits: ArchiveLimits = DEFAULT_LIMITS) -> ArchivedImage:
     """What the archive holds; an EngineError says what is wrong with it."""
     with _opened(path) as tar:
-        members = {member.name: member for member in _members(tar)}
+        members = {member.name: member for member in _members(_bounded(tar, path, limits))}
         manifests = _json(tar, members, "manifest.json", _MANIFEST_LIMIT)
         if not isinstance(manifests, list) or len(manifests) != 1:
             raise EngineError("The image archive does not hold exactly one image: save one alone.")
@@ -63,13 +72,28 @@ def look(path: Path) -> ArchivedImage:
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise EngineError("The image archive's configuration cannot be read.") from error
     identity = "sha256:" + hashlib.sha256(data).hexdigest()
-    return ArchivedImage(identity, platform, workdir if isinstance(workdir, str) else None)
+    size = sum(member.size + _BLOCK for member in members.values())
+    return ArchivedImage(identity, platform, workdir if isinstance(workdir, str) else None, size)
 
 
-def without_names(path: Path) -> Iterator[bytes]:
+def check_room(size: int, folder: Path) -> None:
+    """EngineError if the disk of `folder` has no room for an archive that unpacks to `size`."""
+    try:
+        free = shutil.disk_usage(folder).free
+    except OSError:  # a daemon's folder that this caller cannot see
+        return
+    if size > free:
+        raise EngineError(
+            f"The image archive unpacks to {size} bytes, but in {folder} only {free} are free: "
+            "make room there (`medperf storage cleanup` removes what is not needed), or take a "
+            "smaller image."
+        )
+
+
+def without_names(path: Path, limits: ArchiveLimits = DEFAULT_LIMITS) -> Iterator[bytes]:
     """The archive again as an uncompressed tar, without any name that a daemon would set."""
     with progress.work("Loading the image", _unpacked_size(path)) as work, _opened(path) as tar:
-        for member in _members(tar):
+        for member in _members(_bounded(tar, path, limits)):
             if member.name == "repositories":
                 continue
             if member.name in ("manifest.json", "index.json"):
@@ -131,15 +155,43 @@ def _opened(path: Path) -> Iterator[tarfile.TarFile]:
         with tarfile.open(path, tarinfo=BoundedTarInfo) as tar:
             yield tar
     except (tarfile.TarError, EOFError, ValueError, RecursionError) as error:
+        with path.open("rb") as file:
+            if file.read(4) == _ZSTD:
+                raise EngineError(
+                    "The image archive is packed with zstd, which this Python cannot read: pack it "
+                    "with gzip."
+                ) from error
         raise EngineError(f"The image archive cannot be read: {error}.") from error
     except OSError as error:
         raise EngineError(f"The image archive cannot be read: {error.strerror}.") from error
 
 
-def _members(tar: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
+def _bounded(tar: tarfile.TarFile, path: Path, limits: ArchiveLimits) -> Iterator[tarfile.TarInfo]:
+    """Members, until they are more than an archive of this size may hold.
+
+    tarfile unpacks a member when it is asked for the one after it, so not the one that is refused.
+    """
+    packed = path.stat().st_size
+    most = min(limits.size, max(limits.ratio_free, packed * limits.ratio))
+    total = 0
+    for member in tar:
+        if member.size < 0:
+            raise EngineError("The image archive has a member of a negative size.")
+        total += _BLOCK + member.size
+        if total > most:
+            raise EngineError(
+                f"The image archive has {packed} bytes and unpacks to more than {most}: it was "
+                "refused. No image packs so well; save and pack it again."
+            )
+        if member.issparse():  # 8 EB of nothing, in a header
+            raise EngineError("The image archive holds a sparse file: pack it without.")
+        yield member
+
+
+def _members(found: Iterator[tarfile.TarInfo]) -> Iterator[tarfile.TarInfo]:
     """Members with harmless names and kinds; links inside are how Docker shares layers."""
     seen = set()
-    for number, member in enumerate(tar):
+    for number, member in enumerate(found):
         path = PurePosixPath(member.name)
         if path.is_absolute() or ".." in path.parts or "\0" in member.name:
             raise EngineError("The image archive has a member whose name leads out of it.")

@@ -79,6 +79,7 @@ def _from_archive(
     _check_platform(client, source, image.platform)
     if progress is not None:
         progress("loading the image archive")
+    docker_archive.check_room(image.size, Path(client.info().get("DockerRootDir") or "/absent"))
     identity = _load(client, archive, image)
     client.api.tag(identity, REPOSITORY, tag=note.stem, force=True)
     store.mkdir(parents=True, exist_ok=True)

@@ -73,7 +73,7 @@ class Maker:
             doing, unpacked = "converting the image", None
             try:
                 if docker_archive.is_packed(archive):  # Apptainer 1.4 fails: "gzip: invalid header"
-                    archive = unpacked = self._unpacked(archive, hexes)
+                    archive = unpacked = self._unpacked(archive, hexes, image.size)
                 origin = f"docker-archive:{archive}"
                 path = self._build(source, name, origin, doing, say, workdir=image.workdir)
             finally:
@@ -81,15 +81,21 @@ class Maker:
                     unpacked.unlink(missing_ok=True)
         return LocalImage("singularity", path, source.digest, source.command)
 
-    def _unpacked(self, archive: Path, hexes: str) -> Path:
+    def _unpacked(self, archive: Path, hexes: str, size: int) -> Path:
         """A packed archive as a plain tar in the store; the caller removes it."""
         self.store.mkdir(mode=0o700, parents=True, exist_ok=True)
+        docker_archive.check_room(size, self.store)
         target = self.store / f".{hexes}.{os.getpid()}.tar"
         try:
             with target.open("wb") as file:
                 file.writelines(docker_archive.without_names(archive))
-        except BaseException:
+        except BaseException as error:
             target.unlink(missing_ok=True)
+            if isinstance(error, OSError):
+                raise EngineError(
+                    f"The image archive cannot be unpacked in {self.store}: {error.strerror}.",
+                    transient=True,
+                ) from error
             raise
         return target
 

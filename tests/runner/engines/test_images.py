@@ -1,8 +1,10 @@
 """Images: archives of strangers, what is cached, what is refused, engines that are absent."""
 
+import bz2
 import gzip
 import io
 import json
+import lzma
 import os
 import shutil
 import struct
@@ -16,6 +18,7 @@ from typing import Any
 
 import pytest
 
+from medperf.runner.archives import ArchiveLimits
 from medperf.runner.engines import (
     ImageSource,
     LocalImage,
@@ -117,9 +120,87 @@ def test_archives_that_are_not_one_plain_image_are_refused(
         docker_archive.look(path)
 
 
+PACKERS: dict[str, Callable[[bytes], bytes]] = {
+    "gzip": gzip.compress,
+    "bzip2": bz2.compress,
+    "xz": lzma.compress,
+}
+SMALL = ArchiveLimits(ratio=100, ratio_free=1 << 20, size=8 << 20)
+
+
+@pytest.mark.parametrize("packer", PACKERS)
+def test_a_packed_archive_that_grows_beyond_all_measure_is_refused(
+    tmp_path: Path, packer: str
+) -> None:
+    bomb = [member("l/layer.tar", bytes(2 << 20)), *good()[1:]]
+    plain = archive(tmp_path / "plain.tar", *bomb)
+    path = tmp_path / f"image.{packer}"
+    path.write_bytes(PACKERS[packer](plain.read_bytes()))
+    assert docker_archive.look(path).size == docker_archive.look(plain).size > 2 << 20
+    says = rf"has {path.stat().st_size} bytes and unpacks to more than {1 << 20}"
+    for refuses in (docker_archive.look, docker_archive.is_docker_archive):
+        with pytest.raises(EngineError, match=says):
+            refuses(path, SMALL)
+    sent = docker_archive.without_names(path, SMALL)
+    with pytest.raises(EngineError, match=says):
+        next(sent)
+    with pytest.raises(EngineError, match=f"more than {1 << 20}:"):
+        docker_archive.look(plain, replace(SMALL, size=1 << 20))
+
+
+@pytest.mark.parametrize("packer", PACKERS)
+def test_a_member_is_refused_by_its_header_before_a_byte_of_it_is_unpacked(
+    tmp_path: Path, packer: str
+) -> None:
+    """There is none: whoever went on to read it would find the archive torn."""
+    (first, _), *_ = good()
+    first.size = 300 << 30
+    small, data = member("small", b"x" * 512)
+    path = tmp_path / "image"
+    path.write_bytes(PACKERS[packer](small.tobuf() + data + first.tobuf() + bytes(1024)))
+    sent = docker_archive.without_names(path)
+    assert [len(next(sent)) for _ in range(3)] == [512, 512, 0]
+    for refuses in (lambda: docker_archive.look(path), lambda: next(sent)):
+        with pytest.raises(EngineError, match="unpacks to more than"):
+            refuses()
+
+
+@pytest.mark.parametrize(
+    ("size", "headers", "message"),
+    [
+        (-(1 << 40), {}, "negative size"),
+        (0, {"GNU.sparse.size": f"{1 << 20}", "GNU.sparse.map": "0,0"}, "sparse file"),
+        (0, {"GNU.sparse.size": f"{1 << 60}", "GNU.sparse.map": "0,0"}, "unpacks to more than"),
+    ],
+)
+def test_sizes_that_only_headers_claim_are_refused(
+    tmp_path: Path, size: int, headers: dict[str, str], message: str
+) -> None:
+    odd = tarfile.TarInfo("odd")
+    odd.size = size
+    odd.pax_headers = headers
+    header = odd.tobuf(tarfile.PAX_FORMAT) if headers else odd.tobuf(tarfile.GNU_FORMAT)
+    path = tmp_path / "image.tar"
+    path.write_bytes(header + bytes(10240))
+    with pytest.raises(EngineError, match=message):
+        docker_archive.look(path)
+
+
+def test_where_there_is_no_room_nothing_is_unpacked(tmp_path: Path) -> None:
+    free = shutil.disk_usage(tmp_path).free
+    docker_archive.check_room(1 << 20, tmp_path)
+    docker_archive.check_room(1 << 60, tmp_path / "absent")  # nobody knows
+    with pytest.raises(EngineError, match=rf"to {1 << 60} bytes, but in {tmp_path} only \d+ are"):
+        docker_archive.check_room(1 << 60, tmp_path)
+    assert free > 1 << 20
+
+
 def test_what_is_no_archive_is_refused(tmp_path: Path) -> None:
     (tmp_path / "image.tar").write_bytes(b"no tar" * 1000)
     with pytest.raises(EngineError, match="cannot be read"):
+        docker_archive.look(tmp_path / "image.tar")
+    (tmp_path / "image.tar").write_bytes(b"\x28\xb5\x2f\xfd" + b"packed")
+    with pytest.raises(EngineError, match=r"with zstd|cannot be read"):  # by Python's version
         docker_archive.look(tmp_path / "image.tar")
     with pytest.raises(EngineError, match="cannot be read"):
         docker_archive.look(tmp_path / "absent.tar")
