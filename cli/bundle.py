@@ -6,10 +6,11 @@ import click
 
 from .desk import workplace
 from .output import print_text
+from .outputs import Output
 
 
 @click.command("bundle")
-@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("file", type=Output("file"))
 @click.pass_context
 def command(ctx: click.Context, file: Path) -> None:
     """Write the registry with its whole history to FILE, as a Git bundle.

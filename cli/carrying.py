@@ -7,6 +7,7 @@ import click
 
 from .desk import json_option, workplace, yes_option
 from .output import confirm, print_json, print_table, print_text, say, several
+from .outputs import Output
 from .storage import human
 
 if TYPE_CHECKING:
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
 
 @click.command("carry")
-@click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
+@click.argument("folder", type=Output("folder"))
 @click.option(
     "--benchmark",
     "benchmarks",

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from .output import plain, print_json, print_table, print_text, say
+from .outputs import Output
 
 if TYPE_CHECKING:
     from ..runner.packing import Role
@@ -35,7 +36,7 @@ class _RoleType(click.Choice[str]):
 @click.option(
     "-o",
     "--output",
-    type=click.Path(path_type=Path),
+    type=Output("folder"),
     metavar="DIR",
     help="Default: ./ROLE or ./NAME.",
 )
@@ -80,7 +81,7 @@ def _slug(text: str) -> str:
 @click.option(
     "-o",
     "--output",
-    type=click.Path(path_type=Path),
+    type=Output("folder"),
     metavar="DIR",
     help="Where the files go; default: the folder assets beside the cube's file.",
 )
@@ -146,7 +147,7 @@ def package(
 @click.option(
     "--output",
     required=True,
-    type=click.Path(path_type=Path),
+    type=Output("folder"),
     metavar="DIR",
     help="A new folder for what it writes, and its log.",
 )

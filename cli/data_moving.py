@@ -8,6 +8,7 @@ import click
 
 from .desk import json_option, one_of, workplace
 from .output import plain, print_json, print_text
+from .outputs import Output
 
 if TYPE_CHECKING:
     from ..reconciler.auditing import Audit
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     "--output",
     default="demo.tar.gz",
     show_default=True,
-    type=click.Path(path_type=Path),
+    type=Output("file"),
     help="The archive.",
 )
 def pack_demo(data_path: Path, labels_path: Path, metadata_path: Path | None, output: Path) -> None:
@@ -50,7 +51,7 @@ def pack_demo(data_path: Path, labels_path: Path, metadata_path: Path | None, ou
     "-o",
     "--output",
     required=True,
-    type=click.Path(path_type=Path),
+    type=Output("either"),
     help="A new file, a tar archive; or a folder for it.",
 )
 @click.pass_context

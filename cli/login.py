@@ -6,6 +6,7 @@ import click
 
 from .desk import ask, ask_new_passphrase, ask_passphrase, home, yes_option
 from .output import confirm, print_text, say
+from .outputs import Output
 
 
 @click.command("login")
@@ -14,7 +15,9 @@ from .output import confirm, print_text, say
 @click.option("--member", metavar="NAME", help="You, as a person who signs approvals and objects.")
 @click.option("--site", metavar="NAME", help="This machine, if it is a data site: signs results.")
 @click.option("--name", default="default", show_default=True, help="The profile's name.")
-@click.option("--storage", metavar="DIR", help="Where data, images and runs live.")
+@click.option(
+    "--storage", type=Output("folder", str), metavar="DIR", help="Where data, images and runs live."
+)
 @click.option(
     "--engine",
     type=click.Choice(["docker", "singularity", "sandbox"]),

@@ -13,6 +13,7 @@ from .inviting import associate_model
 from .object_settings import cube_settings
 from .objects import show
 from .output import print_json, print_table, print_text, say
+from .outputs import Output
 
 if TYPE_CHECKING:
     from ..runner.packing import Role
@@ -83,7 +84,7 @@ for _one in (create, package, run_test, cube_settings):
 )
 @click.option(
     "--host",
-    type=click.Path(path_type=Path),
+    type=Output("folder"),
     metavar="DIR",
     help="Lay large local files out here; you upload them.",
 )

@@ -10,6 +10,7 @@ from .carrying import carry
 from .desk import ask_new_passphrase, ask_passphrase, home, json_option, workplace, yes_option
 from .groups import NearGroup
 from .output import confirm, print_json, print_text, say, several
+from .outputs import Output
 from .registry_handover import erase, follow, handover
 from .registry_trust import accept, change, checkpoint, compare
 from .upkeep import protect, upgrade
@@ -46,7 +47,9 @@ for _one in (accept, carry, change, checkpoint, compare, erase, follow, handover
     help="signed: people sign what takes part. merge: whoever can merge is believed.",
 )
 @click.option("--profile-name", default="default", show_default=True)
-@click.option("--storage", metavar="DIR", help="Where data, images and runs live.")
+@click.option(
+    "--storage", type=Output("folder", str), metavar="DIR", help="Where data, images and runs live."
+)
 @click.option("--engine", type=click.Choice(["docker", "singularity", "sandbox"]))
 @click.option("--key", metavar="FILE", help="An existing key, or 'agent' for ssh-agent.")
 @click.option("--set", "settings", multiple=True, metavar="FIELD=VALUE", help="A setting.")
@@ -152,7 +155,7 @@ def verify(ctx: click.Context, clone: Path | None, as_json: bool) -> int:
 @click.option(
     "--format", "form", type=click.Choice(["pem", "ssh", "allowed-signers"]), default="pem"
 )
-@click.option("-o", "folder", type=click.Path(path_type=Path), required=True, metavar="DIR")
+@click.option("-o", "folder", type=Output("folder"), required=True, metavar="DIR")
 @click.pass_context
 def keys(ctx: click.Context, form: str, folder: Path) -> None:
     """Write the owners' public keys into DIR, for cosign, openssl, ssh-keygen or git.

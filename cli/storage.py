@@ -8,6 +8,7 @@ import click
 from .desk import json_option, one_of, workplace, yes_option
 from .groups import NearGroup
 from .output import confirm, print_json, print_table, print_text, say
+from .outputs import Output
 
 if TYPE_CHECKING:
     from ..reconciler.storing import Kind
@@ -107,8 +108,10 @@ def cleanup(
 
 
 @command.command("move")
-@click.argument("folder", required=False, type=click.Path(path_type=Path))
-@click.option("-t", "--target", type=click.Path(path_type=Path), help="FOLDER, as MedPerf says it.")
+@click.argument("folder", required=False, type=Output("folder"))
+@click.option(
+    "-t", "--target", type=Output("folder"), metavar="FOLDER", help="FOLDER, as MedPerf says it."
+)
 @yes_option
 @click.pass_context
 def move(ctx: click.Context, folder: Path | None, target: Path | None, yes: bool) -> None:

@@ -9,6 +9,7 @@ import click
 
 from .desk import json_option
 from .output import print_command, print_json, print_text
+from .outputs import Output
 
 if TYPE_CHECKING:
     from ..schemas.errors import Problem
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     show_default=True,
     help="github: remarks on files and lines too, for a workflow's log.",
 )
-@click.option("--summary", metavar="FILE", type=click.Path(path_type=Path), help="Write Markdown.")
+@click.option("--summary", metavar="FILE", type=Output("file"), help="Write Markdown.")
 @click.option("--proposal", default="", metavar="UID", help="The proposal's name, for the summary.")
 @click.option("--merge", is_flag=True, help="In a workflow of the base: merge it if nobody waits.")
 @json_option
