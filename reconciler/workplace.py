@@ -108,8 +108,10 @@ class Workplace:
         """What of the clone has been judged already, as it is on disk now.
 
         Each view has a reading of its own, so that nothing done later can change what it says.
+        What a later one judges is kept when it is closed: until then the earlier ones are read.
         """
-        self._indexes.append(Index(self.storage / "index.sqlite"))
+        alone = not self._indexes
+        self._indexes.append(Index(self.storage / "index.sqlite", at_once=alone))
         return self._indexes[-1]
 
     def judge(self, base: str, head: str) -> "Verdict":

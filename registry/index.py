@@ -80,13 +80,15 @@ class StoredItem(Item[Any]):
 class Index:
     """The kept ledgers and documents of one clone; close it, or use it in a `with`."""
 
-    def __init__(self, path: Path | None = None) -> None:
+    def __init__(self, path: Path | None = None, *, at_once: bool = True) -> None:
         """The index in a file, or, without one, in a private file that is gone afterwards.
 
         One index serves one view: a second walk with the same index would change the tables that
-        the first one's ledger reads.
+        the first one's ledger reads. What was judged is saved `at_once`, or when this is closed:
+        where an earlier index of this process is still read, trying would only keep others out.
         """
         self._keep = path is not None
+        self._at_once = at_once
         self._database = _opened(path)
         self._latest: dict[str, Ledger] = {}
         self._documents: dict[str, tuple[str, str]] = {}
@@ -170,23 +172,30 @@ class Index:
         first, self._read = not self._read, True
         self._latest, self._unsaved = dict(walks), True
         self._premises = _premises(pinned, handed)
-        if first and self._keep and self._may_write():
+        if first and self._keep and self._at_once and self._may_write():
             self._save()
 
     def give_up(self) -> None:
         """Undo what a walk has written that did not come to its end."""
         with suppress(sqlite3.Error):
-            self._database.execute("ROLLBACK")
+            if self._database.in_transaction:  # a full disk has undone it already
+                self._database.execute("ROLLBACK")
             self._database.execute("BEGIN")
         self._unsaved, self._latest = False, {}
 
     # ------------------------------------------------------------------------------- the file
 
     def _may_write(self) -> bool:
-        """Whether no other process is writing; from then on none will."""
+        """Whether no other process is writing; from then on none will.
+
+        A full disk can undo all that a walk has put into the tables: its ledger is worth nothing
+        then, and the error goes on.
+        """
         try:
             self._put("writer", secrets.token_hex(8))
         except sqlite3.OperationalError:
+            if not self._database.in_transaction:
+                raise
             return False
         return True
 
@@ -212,8 +221,11 @@ class Index:
         mine = self._meta("writer")
         try:
             self._database.execute("COMMIT")
-        except sqlite3.OperationalError:  # others read: our own transaction stays, until we close
-            return
+        except sqlite3.OperationalError as error:
+            busy = error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
+            if not (busy and self._database.in_transaction):
+                raise  # no room: the ledgers' rows are undone, or would keep everybody out
+            return  # others read: our own transaction stays, until we close
         self._unsaved = False
         self._database.execute("BEGIN")
         if self._meta("writer") != mine:

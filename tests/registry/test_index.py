@@ -5,10 +5,13 @@ lost long ago, associations in rounds, revocations, results good and bad, files 
 documents. Whenever the index is asked, its answer is compared with a walk from the root.
 """
 
+import os
 import random
 import shutil
 import sqlite3
+import subprocess
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +23,7 @@ from medperf.registry.git import Repository
 from medperf.registry.index import Index, git_blob_id
 from medperf.registry.ledger import File, Ledger
 from medperf.registry.shelves import Form, Shelf
-from medperf.registry.snapshot import Item
+from medperf.registry.snapshot import Item, Library
 from medperf.registry.view import View, open_view
 from medperf.schemas.errors import StalledError
 from tests.registry.world import World, everything, key_entry, owner_manifest
@@ -452,3 +455,63 @@ def test_the_world_is_not_touched(usual: World, tmp_path: Path) -> None:
     """The module's world is one for all: whoever changes it takes a copy."""
     assert usual.repository.resolve("refs/heads/main") == usual.tip
     shutil.rmtree(tmp_path)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 4 MB; needs the right to mount."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=4m,mode=700", "tmpfs", str(disk)]
+    if os.geteuid() != 0 or subprocess.run(mount, check=False).returncode:
+        pytest.skip("only root can mount a small disk")
+    yield disk
+    subprocess.run(["umount", "--lazy", str(disk)], check=True)
+
+
+@pytest.mark.parametrize("left", [0, 16, 64, 128])
+def test_a_full_disk_loses_no_revocation_and_keeps_nobody_out(
+    usual: World, tmp_path: Path, small_disk: Path, left: int
+) -> None:
+    world, path = usual.copy(tmp_path), small_disk / "index.sqlite"
+    filler = small_disk / "filler"
+    try:
+        opened(world, path)
+        world.revoke(world.association("modeler/resnet")[0], "modeler/max")
+        for at in range(40):  # more than 64 KB of rows
+            world.add_cube(f"modeler/later-{at}")
+        with filler.open("wb", buffering=0) as file, suppress(OSError):
+            while True:
+                file.write(b"x" * 1024)
+        os.truncate(filler, filler.stat().st_size - left * 1024)
+        with Index(path) as index:
+            view = open_view(world.repository, world.tip or "", pinned=world.pinned, index=index)
+            found = everything_of(view.ledger)
+            assert found == everything_of(world.view(pinned=world.pinned).ledger)
+            assert "modeler/later-39" in view.cubes
+            with Index(path) as other:  # it reads what was kept before
+                assert other.ledger("plain", world.pinned, Library(world.repository)) is not None
+        filler.unlink()
+        check_same(world, path)
+    finally:
+        world.close()
+
+
+def test_a_later_look_keeps_nobody_out_while_an_earlier_one_is_read(
+    usual: World, tmp_path: Path
+) -> None:
+    world, path = usual.copy(tmp_path), tmp_path / "index.sqlite"
+    try:
+        opened(world, path)
+        with Index(path) as earlier:
+            first = open_view(world.repository, world.tip or "", index=earlier)
+            world.add_cube("modeler/later")
+            with Index(path, at_once=False) as later:
+                second = open_view(world.repository, world.tip or "", index=later)
+                assert "modeler/later" in second.cubes
+                assert "modeler/later" not in first.cubes
+                with Index(path) as another:  # of another process
+                    assert another.ledger("plain", None, Library(world.repository)) is not None
+        check_same(world, path)
+    finally:
+        world.close()
