@@ -105,7 +105,9 @@ class Workshop:
             platform=entry.platform,
             command=entry.command,
         )
-        image = self.engine.ensure_image(source, store=self.store / "images", progress=progress)
+        image = self.engine.ensure_image(
+            source, store=self.store / "images", progress=progress, stop=stop
+        )
         return ReadyCube(
             cube=cube,
             digest=digest,

@@ -87,11 +87,16 @@ class Docker:
         return self._info
 
     def ensure_image(
-        self, source: ImageSource, *, store: Path, progress: Progress | None = None
+        self,
+        source: ImageSource,
+        *,
+        store: Path,
+        progress: Progress | None = None,
+        stop: threading.Event | None = None,
     ) -> LocalImage:
         """Load or pull the image, once; the answer is run by its id."""
         with connected() as client:
-            return docker_images.ensure(client, source, store, progress)
+            return docker_images.ensure(client, source, store, progress, stop)
 
     def run(self, task: Task, *, stop: threading.Event | None = None) -> Outcome:
         """Run the task in a container of its own."""

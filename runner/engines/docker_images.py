@@ -5,6 +5,8 @@ again. A tag of our own keeps it from `docker image prune`; nobody else's tag is
 """
 
 import json
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,20 +23,28 @@ REPOSITORY = "medperf/archive"
 
 
 def ensure(
-    client: "DockerClient", source: ImageSource, store: Path, progress: Progress | None
+    client: "DockerClient",
+    source: ImageSource,
+    store: Path,
+    progress: Progress | None,
+    stop: threading.Event | None,
 ) -> LocalImage:
     """The image, ready to run by its id."""
     if source.archive is not None:
-        identity = _from_archive(client, source, store / "docker", progress)
+        identity = _from_archive(client, source, store / "docker", progress, stop)
     elif source.reference is not None:
-        identity = _from_repository(client, source, source.reference, progress)
+        identity = _from_repository(client, source, source.reference, progress, stop)
     else:
         raise EngineError("A docker image needs an archive or a reference with a digest.")
     return LocalImage("docker", identity, source.digest, source.command)
 
 
 def _from_repository(
-    client: "DockerClient", source: ImageSource, reference: str, progress: Progress | None
+    client: "DockerClient",
+    source: ImageSource,
+    reference: str,
+    progress: Progress | None,
+    stop: threading.Event | None,
 ) -> str:
     import docker.errors
 
@@ -47,7 +57,11 @@ def _from_repository(
             progress(f"pulling {reference}")
         try:
             with work(f"Docker: pulling {reference}"):
-                client.images.pull(reference, platform=source.platform)
+                for _ in client.api.pull(  # closed early, the daemon ends the pull
+                    name, tag=digest, stream=True, platform=source.platform
+                ):
+                    _check_stop(stop, f"pulling {reference}")
+            client.images.get(reference)  # NotFound, if all that came was an error
         except docker.errors.NotFound as error:
             raise EngineError(
                 f"{reference} is not in its registry: ask the cube's owner, or take an archive."
@@ -66,7 +80,11 @@ def _from_repository(
 
 
 def _from_archive(
-    client: "DockerClient", source: ImageSource, store: Path, progress: Progress | None
+    client: "DockerClient",
+    source: ImageSource,
+    store: Path,
+    progress: Progress | None,
+    stop: threading.Event | None,
 ) -> str:
     note = store / f"{source.digest.removeprefix('sha256:')}.json"
     known = _noted(note)
@@ -80,7 +98,7 @@ def _from_archive(
     if progress is not None:
         progress("loading the image archive")
     docker_archive.check_room(image.size, Path(client.info().get("DockerRootDir") or "/absent"))
-    identity = _load(client, archive, image)
+    identity = _load(client, archive, image, stop)
     client.api.tag(identity, REPOSITORY, tag=note.stem, force=True)
     store.mkdir(parents=True, exist_ok=True)
     temporary = note.with_suffix(".new")
@@ -89,13 +107,29 @@ def _from_archive(
     return identity
 
 
-def _load(client: "DockerClient", archive: Path, image: docker_archive.ArchivedImage) -> str:
+def _check_stop(stop: threading.Event | None, doing: str) -> None:
+    if stop is not None and stop.is_set():
+        raise EngineError(f"Docker: {doing} was stopped from outside.", transient=True)
+
+
+def _sent(archive: Path, stop: threading.Event | None) -> Iterator[bytes]:
+    for piece in docker_archive.without_names(archive):
+        _check_stop(stop, "loading the image archive")
+        yield piece
+
+
+def _load(
+    client: "DockerClient",
+    archive: Path,
+    image: docker_archive.ArchivedImage,
+    stop: threading.Event | None,
+) -> str:
     import docker.errors
 
     loaded = None
     try:
         for answer in client.api.load_image(  # type: ignore[no-untyped-call]
-            docker_archive.without_names(archive)
+            _sent(archive, stop)
         ):
             if "error" in answer:
                 raise EngineError(f"Docker refuses the image archive: {answer['error'].strip()}.")

@@ -146,9 +146,17 @@ class Engine(Protocol):
         """What the engine is; raises EngineError, with what to do, where it cannot be used."""
 
     def ensure_image(
-        self, source: ImageSource, *, store: Path, progress: Progress | None = None
+        self,
+        source: ImageSource,
+        *,
+        store: Path,
+        progress: Progress | None = None,
+        stop: threading.Event | None = None,
     ) -> LocalImage:
-        """The image, loaded, pulled or unpacked once and found again in `store` later."""
+        """The image, loaded, pulled or unpacked once and found again in `store` later.
+
+        Where it takes long, `stop` ends it in order: an EngineError then.
+        """
 
     def run(self, task: Task, *, stop: threading.Event | None = None) -> Outcome:
         """Run the task to its end; nothing of it is alive afterwards, and outputs are the caller's.

@@ -8,6 +8,7 @@ there is no /home, /root, /run, /var, /sys, and an /etc of six files. See the co
 import contextlib
 import os
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -43,9 +44,15 @@ class Sandbox(KeptEngine):
         return Probe(f"bubblewrap {version()}", "root" if root else "user", held, problems)
 
     def ensure_image(
-        self, source: ImageSource, *, store: Path, progress: Progress | None = None
+        self,
+        source: ImageSource,
+        *,
+        store: Path,
+        progress: Progress | None = None,
+        stop: threading.Event | None = None,
     ) -> LocalImage:
         """The cube's archive, unpacked in `store` and compared with what was unpacked."""
+        del stop  # only files are unpacked, within bounds
         if source.archive is None or source.command is None:
             raise EngineError("A sandbox image needs an archive and a command.")
         from .. import archives

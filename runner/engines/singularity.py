@@ -10,6 +10,7 @@ import contextlib
 import os
 import re
 import shutil
+import threading
 from pathlib import Path
 from shlex import quote
 
@@ -58,10 +59,15 @@ class Singularity(KeptEngine):
         return Probe(version, "root" if os.geteuid() == 0 else "user", held, problems)
 
     def ensure_image(
-        self, source: ImageSource, *, store: Path, progress: Progress | None = None
+        self,
+        source: ImageSource,
+        *,
+        store: Path,
+        progress: Progress | None = None,
+        stop: threading.Event | None = None,
     ) -> LocalImage:
         """The image as a file or folder; converted or unpacked at most once."""
-        maker = Maker(program(), (store / "singularity").absolute(), can_mount())
+        maker = Maker(program(), (store / "singularity").absolute(), can_mount(), stop)
         return maker.ensure(source, progress)
 
     def _run(self, task: Task, stop: object, *, disk: bool) -> Outcome:

@@ -10,24 +10,22 @@ import contextlib
 import json
 import os
 import platform
-import re
 import shutil
-import subprocess
+import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ...schemas import progress
 from ...schemas.errors import EngineError
 from . import docker_archive
 from .outputs import remove_tree
 from .protocol import ImageSource, LocalImage, Progress
 from .sif import is_sif, working_folder
+from .singularity_build import BuildError, run_build
 
 _ZSTD = "-comp zstd -Xcompression-level 3"
 _A_DAY = 86400.0
-_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
@@ -38,6 +36,7 @@ class Maker:
     program: str
     store: Path
     mounts: bool
+    stop: threading.Event | None = None
 
     def ensure(self, source: ImageSource, progress: Progress | None) -> LocalImage:
         """The image as a file or folder that this caller can run."""
@@ -131,7 +130,8 @@ class Maker:
             ["--mksquashfs-args", _ZSTD] if name.endswith(".sif") else ["--sandbox", "--fix-perms"]
         )
         try:
-            self._apptainer(["build", "--disable-cache", *how, str(temporary), origin], doing)
+            words = ["build", "--disable-cache", *how, str(temporary), origin]
+            self._apptainer(words, doing, temporary)
             temporary.replace(self.store / name)
         finally:
             remove_tree(temporary)
@@ -160,10 +160,10 @@ class Maker:
         temporary.unlink(missing_ok=True)
         words = ["build", "--disable-cache", "--mksquashfs-args", _ZSTD, str(temporary)]
         try:
-            self._apptainer([*words, f"docker://{reference}"], "pulling", callers=True)
+            self._apptainer([*words, f"docker://{reference}"], "pulling", temporary, callers=True)
             _check_platform(source, f"linux/{self._architecture(temporary)}")
             temporary.replace(self.store / name)
-        except _BuildError as error:
+        except BuildError as error:
             raise EngineError(
                 f"{reference} cannot be pulled: {error.reason} Is it in its registry, and is this "
                 "machine online?",
@@ -190,33 +190,24 @@ class Maker:
                 if time.time() - path.lstat().st_mtime > _A_DAY:
                     remove_tree(path)
 
-    def _apptainer(self, words: list[str], doing: str, *, callers: bool = False) -> None:
+    def _apptainer(
+        self, words: list[str], doing: str, writes: Path, *, callers: bool = False
+    ) -> None:
         """Run it; with `callers` in the caller's environment: credentials, proxies, NOHTTPS."""
         self._sweep()
         scratch = self.store / f".scratch.{os.getpid()}"
         scratch.mkdir(mode=0o700, exist_ok=True)
         try:
-            with progress.work(f"Apptainer: {doing}"):
-                done = subprocess.run(  # noqa: S603
-                    [self.program, "--silent", *words],
-                    env=_pull_environment(scratch) if callers else build_environment(scratch),
-                    stdin=subprocess.DEVNULL,
-                    capture_output=True,
-                    check=False,
-                )
+            run_build(
+                [self.program, "--silent", *words],
+                _pull_environment(scratch) if callers else build_environment(scratch),
+                doing=doing,
+                scratch=scratch,
+                writes=writes,
+                stop=self.stop,
+            )
         finally:
             remove_tree(scratch)
-        if done.returncode != 0:
-            told = _COLOURS.sub("", done.stderr.decode(errors="replace")).strip().splitlines()
-            raise _BuildError(doing, told[-1] if told else f"status {done.returncode}")
-
-
-class _BuildError(EngineError):
-    """Apptainer could not make an image."""
-
-    def __init__(self, doing: str, reason: str) -> None:
-        super().__init__(f"Apptainer failed while {doing}: {reason}")
-        self.reason = f"{reason.rstrip('.')}."
 
 
 def _pull_environment(scratch: Path) -> dict[str, str]:

@@ -111,6 +111,7 @@ class Recorder:
         *,
         store: Path,  # noqa: ARG002
         progress: Progress | None = None,  # noqa: ARG002
+        stop: threading.Event | None = None,  # noqa: ARG002
     ) -> LocalImage:
         return LocalImage(self.name, "id", source.digest, source.command)
 

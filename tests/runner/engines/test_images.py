@@ -11,6 +11,7 @@ import struct
 import subprocess
 import sys
 import tarfile
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -312,6 +313,17 @@ def test_an_image_runs_its_own_entry_point_with_its_own_variables(
         docker("rmi", "-f", str(image.identity))
     with pytest.raises(EngineError, match="removed from Docker"):
         engine.run(Task("own", "x", image, tmp_path / "e", tmp_path / "log"))
+
+
+@pytest.mark.docker
+def test_loading_an_archive_is_stopped_in_order(built: Path, tmp_path: Path) -> None:
+    engine, stop = open_engine("docker"), threading.Event()
+    stop.set()
+    source = ImageSource("docker", None, built, "sha256:" + "3" * 64)
+    with pytest.raises(EngineError, match="loading the image archive was stopped") as caught:
+        engine.ensure_image(source, store=tmp_path / "store", stop=stop)
+    assert caught.value.transient
+    assert not list(tmp_path.rglob("*.json")), "nothing is noted as loaded"
 
 
 @pytest.mark.docker
