@@ -4,12 +4,15 @@ from typing import Any
 
 import pytest
 
+from medperf.reconciler import observe
 from medperf.reconciler.partial import is_begun, may_keep, partial_of
 from medperf.reconciler.passes import Summary
+from medperf.reconciler.plan import Pair
 from medperf.reconciler.results import awaiting, decide
 from medperf.reconciler.running import run_benchmark
 from medperf.reconciler.tally import shown, tally
 from medperf.schemas.errors import UsageError
+from medperf.schemas.manifests import BenchmarkSpec
 
 from .world import World, quiet
 
@@ -81,6 +84,48 @@ def test_a_partial_result_is_published_under_a_key_of_its_own(world: World) -> N
     assert whole.state == "failed", "a partial result does not stand for the whole one"
     counts = tally(world.plan().runs, ())
     assert counts.skipped_partial == 1
+
+
+def test_a_partial_result_where_none_is_allowed_is_seen_though_nobody_asks_for_it(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.set("hospital", "policy.release=automatic")
+    world.add_model("half", {"infer": ["half"]})
+    summary_of(world, models=("half",), ignore_model_errors=True)
+    forbid = property(lambda _: False)
+    looked_up: list[bool] = []
+    found = observe._Results.found
+
+    def counted(self: Any, pair: Pair, *associations: Any) -> tuple[str, tuple[str, ...]]:
+        looked_up.append(pair.partial)
+        return found(self, pair, *associations)
+
+    monkeypatch.setattr(observe._Results, "found", counted)
+
+    def states() -> dict[tuple[str, bool], tuple[str, str]]:
+        """Each run, judged from the root by a benchmark that allows no partial results."""
+        world.close("hospital")
+        (world.hospital.storage / "index.sqlite").unlink()
+        looked_up.clear()
+        with monkeypatch.context() as patch:
+            patch.setattr(BenchmarkSpec, "allow_partial", forbid, raising=False)
+            runs = world.plan().runs
+            world.close("hospital")
+        (world.hospital.storage / "index.sqlite").unlink()
+        return {(run.pair.model, run.pair.partial): (run.state, run.reason) for run in runs}
+
+    # 1. A partial run that was begun here is not planned, and none is looked up.
+    begun = states()
+    assert set(begun) == {(REF, False), ("modeler/half", False)}
+    assert looked_up == [False, False]
+
+    # 2. What stands at its place in the registry is told, and that of no other model.
+    world.reconcile()
+    world.accept("sites/hospital/ward")
+    seen = states()
+    assert seen["modeler/half", True] == ("blocked", "collision")
+    assert set(seen) == {*begun, ("modeler/half", True)}
+    assert seen[REF, False] == ("published", "")
 
 
 def test_a_finished_partial_run_is_not_made_anew(world: World) -> None:
