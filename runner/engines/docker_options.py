@@ -10,6 +10,7 @@ from typing import Any
 
 from ...schemas.errors import EngineError
 from . import checks, leftovers, seccomp
+from .docker_devices import VISIBLE, gives_devices, may_hook, runtime_for
 from .protocol import Task
 
 LABEL, OWNER = "medperf.run", "medperf.owner"
@@ -80,6 +81,8 @@ def container_options(
         options["nano_cpus"] = round(limits.cpus * 1e9)
     if "name=userns" in " ".join(daemon.get("SecurityOptions") or []):
         options["userns_mode"] = "host"  # the caller's uid is meant, not a mapped one
+    if (runtime := runtime_for(daemon, gpus=bool(limits.gpus))) is not None:
+        options["runtime"] = runtime  # not a vendor's, which would give devices by itself
     if limits.gpus:
         every = limits.gpus == ("all",)
         wanted = {"count": -1} if every else {"device_ids": list(limits.gpus)}
@@ -95,35 +98,16 @@ def environment(task: Task, image: dict[str, Any], daemon: dict[str, Any]) -> li
     gpus = bool(task.limits.gpus)
     own = dict(entry.partition("=")[::2] for entry in image.get("Env") or [])
     every = {**checks.ENVIRONMENT, **own, "HOME": checks.ENVIRONMENT["HOME"], **task.environment}
-    values = {name: text for name, text in every.items() if not _gives_devices(name, gpus=gpus)}
+    values = {name: text for name, text in every.items() if not gives_devices(name, gpus=gpus)}
     if not gpus:  # unset, it means all GPUs to NVIDIA's runtime where an image has CUDA_VERSION
-        values[_VISIBLE] = "void"
+        values[VISIBLE] = "void"
     unset = [name for name in own if name not in values]
-    if gpus or _may_hook(daemon):
+    if may_hook(daemon, gpus=gpus):
         values = {name: _plain(name, text) for name, text in values.items()}
     if "HOSTNAME" not in task.environment:
         unset.append("HOSTNAME")  # a bare name removes a variable
         values.pop("HOSTNAME", None)
     return [*(f"{name}={value}" for name, value in values.items()), *unset]
-
-
-_VISIBLE = "NVIDIA_VISIBLE_DEVICES"
-_HARMLESS = ("NVIDIA_REQUIRE_", "NVIDIA_DISABLE_REQUIRE")
-
-
-def _gives_devices(name: str, *, gpus: bool) -> bool:
-    """Whether NVIDIA's runtime may give devices for this variable: which is the site's choice.
-
-    There are more than GPUs: for NVIDIA_MOFED it gives InfiniBand, which is a network.
-    """
-    asks = name == "NVIDIA_DRIVER_CAPABILITIES" or name.startswith(_HARMLESS)
-    return name.startswith("NVIDIA_") and not (gpus and asks)
-
-
-def _may_hook(daemon: dict[str, Any]) -> bool:
-    """Whether the daemon's default runtime may run hooks of its own, as NVIDIA's does."""
-    runtime = posixpath.basename(daemon.get("DefaultRuntime") or "runc")
-    return runtime not in ("runc", "crun", "io.containerd.runc.v2")
 
 
 _LOADED = ("LD_AUDIT", "LD_LIBRARY_PATH", "LD_PRELOAD")

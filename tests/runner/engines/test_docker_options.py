@@ -1,6 +1,7 @@
 """What Docker is asked for, by task and limits; `doctor` and test_engines show that it holds."""
 
 import re
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,16 +10,21 @@ import pytest
 
 from medperf.runner import probes
 from medperf.runner.engines import Limits, LocalImage, Mount, Task
+from medperf.runner.engines.docker import Docker
 from medperf.runner.engines.docker_options import container_options
 from medperf.schemas.errors import EngineError
 
-from .conftest import TIGHT
+from .conftest import TIGHT, Bench
 
 DAEMON = {"InitBinary": "docker-init", "SecurityOptions": ["name=seccomp,profile=default"]}
 
 
 def options(
-    image: dict[str, Any] | None = None, *, runtime: str = "runc", **fields: Any
+    image: dict[str, Any] | None = None,
+    *,
+    runtime: str = "runc",
+    runtimes: dict[str, dict[str, str]] | None = None,
+    **fields: Any,
 ) -> dict[str, Any]:
     """The options of a task that reads /in and writes /out."""
     task = Task(
@@ -35,7 +41,7 @@ def options(
         "name",
         user=(1000, 1000),
         image=image or {},
-        daemon={**DAEMON, "DefaultRuntime": runtime},
+        daemon={**DAEMON, "DefaultRuntime": runtime, "Runtimes": runtimes},
         binds=["in", "out"],
     )
 
@@ -155,6 +161,76 @@ def test_where_hooks_may_run_the_loaders_variables_lead_none_into_the_image(
         else:
             with pytest.raises(EngineError, match=re.escape(kept)):
                 options(image, environment=mine, **hooked)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "AMD_VISIBLE_DEVICES",
+        "HABANA_VISIBLE_DEVICES",
+        "HABANA_VISIBLE_DEVICES_TOO",  # its runtime looks at the beginning of the name alone
+        "ASCEND_VISIBLE_DEVICES",
+        "ASCEND_RUNTIME_MOUNTS",
+        "ASCEND_VNPU_SPECS",
+        "DOCKER_RESOURCE_GPU",
+        "XILINX_VISIBLE_CARDS",
+        "AWS_NEURON_VISIBLE_DEVICES",
+        "MTHREADS_VISIBLE_DEVICES",
+        "TOMORROWS_VISIBLE_DEVICES",
+    ],
+)
+@pytest.mark.parametrize("gpus", [(), ("0",)], ids=["none", "gpus"])
+def test_no_variable_gives_another_vendors_devices(name: str, gpus: tuple[str, ...]) -> None:
+    limits = replace(TIGHT, gpus=gpus)
+    asked = options(environment={name: "all"}, limits=limits)["environment"]
+    assert [entry for entry in asked if name in entry] == []
+    asked = options({"Env": [f"{name}=all"]}, limits=limits)["environment"]
+    assert [entry for entry in asked if name in entry] == [name], "a bare name: unset"
+
+
+@pytest.mark.parametrize("library", ["CUDA", "HIP", "ROCR", "ASCEND_RT", "MUSA"])
+def test_a_program_chooses_among_the_devices_that_it_has(library: str) -> None:
+    entry = f"{library}_VISIBLE_DEVICES=0"
+    assert entry in options({"Env": [entry]})["environment"]
+
+
+VENDORS = {
+    "runc": {"path": "runc"},
+    "nvidia": {"path": "nvidia-container-runtime"},
+    "habana": {"path": "/usr/bin/habana-container-runtime"},
+    "npu": {"path": "/usr/local/Ascend/Ascend-Docker-Runtime/ascend-docker-runtime"},
+    "runsc": {"path": "/usr/bin/runsc"},
+    "io.containerd.kata.v2": {"path": "/usr/bin/containerd-shim-kata-v2"},
+}
+
+
+@pytest.mark.parametrize("runtime", ["nvidia", "habana", "npu", "/usr/bin/amd-container-runtime"])
+def test_without_gpus_no_runtime_that_gives_devices_by_itself_is_used(runtime: str) -> None:
+    """Unset, Habana's gives all its devices, and its hook fails for `none`."""
+    plain = {"LD_LIBRARY_PATH": "$ORIGIN/lib"}  # no hook runs with it then
+    asked = options(runtime=runtime, runtimes=VENDORS, environment=plain)
+    assert asked["runtime"] == "runc"
+    assert "LD_LIBRARY_PATH=$ORIGIN/lib" in asked["environment"]
+    limits = replace(TIGHT, gpus=("0",))
+    assert "runtime" not in options(runtime=runtime, runtimes=VENDORS, limits=limits)
+
+
+@pytest.mark.parametrize("runtime", ["runc", "runsc", "io.containerd.kata.v2"])
+def test_a_runtime_that_isolates_stays_the_sites(runtime: str) -> None:
+    assert "runtime" not in options(runtime=runtime, runtimes=VENDORS)
+    assert "runtime" not in options(runtime="nvidia", runtimes={"nvidia": {"path": "x"}})
+
+
+@pytest.mark.docker
+def test_the_daemon_takes_runc_by_its_name(bench_of: Callable[[str], Bench]) -> None:
+    bench = bench_of("docker")
+    assert isinstance(bench.engine, Docker)
+    bench.engine.probe()
+    assert bench.engine._info is not None
+    assert "runc" in bench.engine._info["Runtimes"]
+    bench.engine._info["DefaultRuntime"] = "nvidia"
+    outcome, _ = bench.run("plain")
+    assert outcome.reason == "done"
 
 
 def test_an_images_volumes_are_covered_where_nothing_is_bound() -> None:
