@@ -1,6 +1,7 @@
 """Images: archives of strangers, what is cached, what is refused, engines that are absent."""
 
 import bz2
+import contextlib
 import gzip
 import io
 import json
@@ -27,8 +28,11 @@ from medperf.runner.engines import (
     docker_archive,
     open_engine,
     sif,
+    singularity,
     singularity_images,
 )
+from medperf.runner.engines.kept import KeptEngine
+from medperf.runner.engines.protocol import Outcome
 from medperf.schemas.digests import file_digest
 from medperf.schemas.errors import EngineError
 
@@ -384,8 +388,6 @@ def test_a_daemon_that_does_not_listen_may_come_back(
 
 
 def test_an_absent_program_is_told_with_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
-    from medperf.runner.engines import singularity
-
     monkeypatch.setattr(shutil, "which", lambda *_, **__: None)
     with pytest.raises(EngineError, match="module load apptainer"):
         singularity.program()
@@ -480,6 +482,71 @@ def test_who_cannot_mount_a_sif_gets_a_folder(docker_archive: Path, tmp_path: Pa
     )
     assert (again / ".singularity.d").is_dir()
     assert not list((tmp_path / "store").glob(".*")), "nothing unfinished is left"
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (OSError(28, "No space left on device"), "unpacked in .*store: No space left"),
+        (EngineError("it ends in the middle"), "in the middle"),
+    ],
+)
+def test_half_an_unpacked_archive_is_removed(
+    error: Exception, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def half(_: Path) -> Iterator[bytes]:
+        yield b"half"
+        assert [path.suffix for path in (tmp_path / "store").iterdir()] == [".tar"]
+        raise error
+
+    packed = tmp_path / "image.tar.gz"
+    packed.write_bytes(gzip.compress(archive(tmp_path / "image.tar", *good()).read_bytes()))
+    monkeypatch.setattr(docker_archive, "without_names", half)
+    monkeypatch.setattr(singularity_images, "_here", lambda: "amd64")
+    maker = singularity_images.Maker("absent", tmp_path / "store", mounts=True)
+    with pytest.raises(EngineError, match=message):
+        maker.ensure(ImageSource("singularity", None, packed, "sha256:" + "4" * 64), None)
+    assert list((tmp_path / "store").iterdir()) == []
+
+
+NO_ENV = 'FATAL:   exec "env": executable file not found in $PATH'
+
+
+@pytest.mark.parametrize(
+    ("first", "seconds", "calls", "message"),
+    [
+        (NO_ENV, 1.0, 2, None),
+        (NO_ENV, 29.9, 2, None),
+        (NO_ENV, 30.0, 1, "cannot start the task"),  # a task may print these words too, later
+        (NO_ENV.replace("env", "python"), 1.0, 1, "cannot start the task"),
+        ("the task's own word for it", 1.0, 1, None),
+    ],
+)
+def test_only_an_image_that_says_at_once_that_it_has_no_env_is_started_again(
+    first: str,
+    seconds: float,
+    calls: int,
+    message: str | None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[bool] = []
+    ended = Outcome(255, "exit", seconds, None, frozenset(), first)
+    engine = singularity.Singularity()
+
+    def run(self: singularity.Singularity, task: Task, stop: object, *, disk: bool) -> Outcome:
+        assert (stop, disk) == (None, True)
+        asked.append(str(task.image.identity) in self._without_env)
+        task.log.write_text(first if len(asked) == 1 else "it runs now")
+        return ended if len(asked) == 1 else replace(ended, exit=0, reason="done")
+
+    monkeypatch.setattr(KeptEngine, "_run", run)
+    image = LocalImage("singularity", "/x.sif", "sha256:0")
+    task = Task("own", "x", image, tmp_path / "e", tmp_path / "log")
+    told = pytest.raises(EngineError, match=message) if message else contextlib.nullcontext()
+    with told:
+        assert (engine._run(task, None, disk=True).reason == "done") is (calls == 2)
+    assert asked == [False, True][:calls]
 
 
 @pytest.mark.singularity
