@@ -14,8 +14,10 @@ from .runs import print_plan
 def command(ctx: click.Context, as_json: bool, offline: bool) -> None:
     """Show who you are, what the registry is, what is on this machine, and where each run is.
 
-    What is new since you last looked comes first. A command of yours is told of it, too: see
-    'medperf profile set notify.command=…'; it gets a JSON document on its standard input.
+    What is new since you last looked comes first: runs, results that were withdrawn or whose
+    proposal was closed, your associations, your objects that were merged, the settings of
+    benchmarks that you take part in. A command of yours is told of it, too: see 'medperf profile
+    set notify.command=…'; it gets a JSON document on its standard input.
 
     \b
     Example:
@@ -25,9 +27,9 @@ def command(ctx: click.Context, as_json: bool, offline: bool) -> None:
     from ..reconciler.status import status
 
     with workplace(ctx) as place:
-        now = status(place, fetch=not offline)
-        write_seen(place, "person", now.plan)
-        if problem := tell_hook(place, now.plan):
+        now, concerning = status(place, fetch=not offline)
+        write_seen(place, "person", now.plan, concerning)
+        if problem := tell_hook(place, now.plan, concerning):
             say(problem)
     if as_json:
         print_json(now)
@@ -43,7 +45,7 @@ def command(ctx: click.Context, as_json: bool, offline: bool) -> None:
     if now.new:
         print_text("new since you last looked:")
         for line in now.new:
-            print_text(f"  {line.sentence}")
+            print_text(f"  {line.text}")
         print_text("")
     print_plan(now.plan)
     for one in now.told:

@@ -1,7 +1,8 @@
 """What is new since somebody last looked: the notice of new work, and a command that is told of it.
 
-The site keeps one small file, `seen.json`: each run's state when `status` last showed it, and when
-the hook was last told. Losing it makes everything new once, and nothing else.
+The site keeps one small file, `seen.json`: how each run, and what else concerns its owner
+(`concerns.py`), stood when `status` last showed it, and when the hook was last told. Losing it
+makes every run new once, and nothing else: the rest is told from the second look on.
 
 The hook is a command of the site's own (`notify.command` in the profile), started by
 `reconcile` and `status` when there is news, with one JSON document on its standard input. It names
@@ -11,11 +12,12 @@ benchmarks, models and states, never data, numbers or logs.
 import json
 import os
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from .plan import Plan, State
+from .concerns import Concern, concerns
+from .plan import CLOSED, Plan, PlannedRun, State
 from .workplace import Workplace
 
 SEEN = "seen.json"
@@ -34,75 +36,130 @@ WORTH_TELLING = frozenset(
 
 @dataclass(frozen=True)
 class New:
-    """A run that is new, or stands differently from when somebody last looked (`before`)."""
+    """What is new, or stands differently from when somebody last looked (`before`).
 
+    `about` is `run`, or `registry` for what else concerns this owner, with its path as the name.
+    """
+
+    about: str
     name: str
     benchmark: str
     model: str
     dataset: str
     state: str
     before: str
-
-    @property
-    def sentence(self) -> str:
-        """One line for a person."""
-        was = f" (was {self.before})" if self.before else " (new)"
-        return f"{self.model} on {self.dataset} for {self.benchmark} is {self.state}{was}"
+    text: str
 
 
-def news(plan: Plan, seen: Mapping[str, str]) -> tuple[New, ...]:
-    """What of a plan is worth telling, against the states that were seen. Pure."""
-    return tuple(
-        New(
-            name=run.pair.local_name,
-            benchmark=run.pair.benchmark,
-            model=run.pair.model,
-            dataset=run.pair.dataset,
-            state=str(run.state),
-            before=seen.get(run.pair.key, ""),
+@dataclass(frozen=True)
+class Seen:
+    """How all stood when somebody last looked; `registry` is None before a first look at it."""
+
+    runs: Mapping[str, str]
+    registry: Mapping[str, str] | None = None
+
+
+def news(plan: Plan, concerning: Sequence[Concern], seen: Seen) -> tuple[New, ...]:
+    """What of a plan, and of the registry beside, is worth telling, against what was seen. Pure."""
+    return (*_of_runs(plan, seen.runs), *_of_registry(concerning, seen.registry))
+
+
+def _of_runs(plan: Plan, seen: Mapping[str, str]) -> Iterator[New]:
+    for run in plan.runs:
+        state, before = _stands(run), seen.get(run.pair.key, "")
+        if state == before or not (run.state in WORTH_TELLING or run.reason == CLOSED):
+            continue
+        pair = run.pair
+        was = f" (was {before})" if before else " (new)"
+        text = f"{pair.model} on {pair.dataset} for {pair.benchmark} is {state}{was}"
+        yield New(
+            about="run",
+            name=pair.local_name,
+            benchmark=pair.benchmark,
+            model=pair.model,
+            dataset=pair.dataset,
+            state=state,
+            before=before,
+            text=text,
         )
-        for run in plan.runs
-        if run.state in WORTH_TELLING and seen.get(run.pair.key) != str(run.state)
-    )
 
 
-def read_seen(place: Workplace, who: str) -> dict[str, str]:
-    """The states that `who` (`person` or `hook`) has seen; none where nothing can be read."""
+def _stands(run: PlannedRun) -> str:
+    """A run's state with what was said of its result since: closed, withdrawn, superseded."""
+    also = [CLOSED] if run.reason == CLOSED else list(run.marks)
+    return f"{run.state} ({', '.join(also)})" if also else str(run.state)
+
+
+def _of_registry(concerning: Sequence[Concern], seen: Mapping[str, str] | None) -> Iterator[New]:
+    for one in concerning if seen is not None else ():
+        before = (seen or {}).get(one.key, "")
+        if one.state != before:
+            yield New(
+                about="registry",
+                name=one.key,
+                benchmark=one.benchmark,
+                model=one.model,
+                dataset=one.dataset,
+                state=one.state,
+                before=before,
+                text=one.sentence(before),
+            )
+
+
+def read_seen(place: Workplace, who: str) -> Seen:
+    """What `who` (`person` or `hook`) has seen; nothing where nothing can be read."""
     try:
-        found = json.loads((place.storage / SEEN).read_text())[who]
-    except (OSError, ValueError, KeyError, TypeError):
-        return {}
-    return {str(key): str(state) for key, state in found.items()} if isinstance(found, dict) else {}
+        found = json.loads((place.storage / SEEN).read_text())
+    except (OSError, ValueError):
+        return Seen({})
+    if not isinstance(found, dict):
+        return Seen({})
+    return Seen(_words(found.get(who)) or {}, _words(found.get(f"{who}.registry")))
 
 
-def write_seen(place: Workplace, who: str, plan: Plan) -> None:
-    """Remembers that `who` has seen the plan."""
+def _words(found: object) -> dict[str, str] | None:
+    if not isinstance(found, dict):
+        return None
+    return {str(key): str(state) for key, state in found.items()}
+
+
+def write_seen(place: Workplace, who: str, plan: Plan, concerning: Sequence[Concern]) -> None:
+    """Remembers that `who` has seen the plan and the rest."""
     other = "hook" if who == "person" else "person"
-    states = {run.pair.key: str(run.state) for run in plan.runs}
-    content = {who: states, other: read_seen(place, other)}
+    kept = read_seen(place, other)
+    content: dict[str, Mapping[str, str]] = {
+        who: {run.pair.key: _stands(run) for run in plan.runs},
+        f"{who}.registry": {one.key: one.state for one in concerning},
+        other: kept.runs,
+    }
+    if kept.registry is not None:
+        content[f"{other}.registry"] = kept.registry
     place.storage.mkdir(parents=True, exist_ok=True, mode=0o700)
     beside = place.storage / f"{SEEN}.{os.getpid()}.tmp"
     beside.write_text(json.dumps(content))
     beside.replace(place.storage / SEEN)
 
 
-def tell_hook(place: Workplace, plan: Plan) -> str:
+def tell_hook(place: Workplace, plan: Plan, concerning: Sequence[Concern] | None = None) -> str:
     """Starts the site's command with what is new for it; a sentence if it failed, else nothing.
 
     It is told again next time if it failed: a mail that was not sent is not lost.
     """
     command = place.profile.notify.command
-    found = news(plan, read_seen(place, "hook")) if command else ()
-    if not found:
+    if not command:
         return ""
-    problem = _start(command, found, place.storage)
-    if not problem:
-        write_seen(place, "hook", plan)
+    if concerning is None:
+        concerning = concerns(place.view(fetch=False), place.owner)
+    seen = read_seen(place, "hook")
+    found = news(plan, concerning, seen)
+    problem = _start(command, found, place.storage) if found else ""
+    if (found or seen.registry is None) and not problem:
+        write_seen(place, "hook", plan, concerning)
     return problem
 
 
 def _start(command: Sequence[str], found: Sequence[New], where: Path) -> str:
-    document = json.dumps({"news": [{**asdict(one), "text": one.sentence} for one in found]})
+    document = json.dumps({"news": [asdict(one) for one in found]})
     try:
         done = subprocess.run(  # noqa: S603 - the site's own command, from its own settings
             list(command),

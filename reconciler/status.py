@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from .concerns import Concern, concerns
 from .freshness import freshness
 from .holding import Told, told
 from .news import New, news, read_seen
@@ -27,12 +28,13 @@ class Status:
     new: tuple[New, ...] = ()
 
 
-def status(place: Workplace, *, fetch: bool = True) -> Status:
-    """The status of an opened profile."""
+def status(place: Workplace, *, fetch: bool = True) -> tuple[Status, list[Concern]]:
+    """The status of an opened profile, and what of the registry concerns its owner now."""
     view, plan = look(place, fetch=fetch)
+    concerning = concerns(view, place.owner)
     me = place.profile.me
     identities = [f"{me.owner}/{one.name}" for one in (me.member, me.site) if one is not None]
-    return Status(
+    found = Status(
         profile=place.name,
         url=place.url,
         commit=view.tip,
@@ -43,5 +45,6 @@ def status(place: Workplace, *, fetch: bool = True) -> Status:
         notes=tuple(str(note) for note in view.notes),
         freshness=freshness(place, view).sentence,
         told=told(plan, place.profile.policy),
-        new=news(plan, read_seen(place, "person")),
+        new=news(plan, concerning, read_seen(place, "person")),
     )
+    return found, concerning
