@@ -188,15 +188,15 @@ def run_task(
     folder for this task alone on the outputs' file system; it is emptied first, and removed after
     a task that went well. After one that failed it still holds what the task wrote, for a person
     to look at; with `keep_failed` that is moved to the outputs as well (a partial result). `seeds`:
-    what outputs begin with, by key.
+    what outputs begin with, by key; None if the task does not go on with its own outputs.
     """
     spec = ready.task(name)
-    outcome, staged = _once(ready, spec, inputs, execution, work, seeds or {})
+    outcome, staged = _once(ready, spec, inputs, execution, work, seeds)
     if _called_wrongly(spec, ready, outcome, staged):
         log = execution.logs / f"{name}.log"
         first, told = outcome, log.read_bytes()
         other = replace(spec, arguments=spec.other_custom or ())
-        outcome, staged = _once(ready, other, inputs, execution, work, seeds or {})
+        outcome, staged = _once(ready, other, inputs, execution, work, seeds)
         empty = outcome.reason == "done" and staged and _wrote_nothing(staged)
         if outcome.reason == "exit" or empty:  # it was not the call
             outcome, staged = first, {}
@@ -296,7 +296,7 @@ def _once(
     inputs: Mapping[str, Path],
     execution: Execution,
     work: Path,
-    seeds: Mapping[str, Path],
+    seeds: Mapping[str, Path] | None,
 ) -> tuple[Outcome, Mapping[str, Path]]:
     """One call of a task: how it ended, and where what it wrote is staged."""
     name = spec.name
@@ -304,7 +304,7 @@ def _once(
     work.mkdir(mode=0o700, parents=True)
     execution.logs.mkdir(mode=0o700, parents=True, exist_ok=True)
     blanks = _blanks(ready, work)
-    call = _call(ready, spec, {**blanks, **inputs}, seeds, work / "out")
+    call = _call(ready, spec, {**blanks, **inputs}, seeds or {}, work / "out")
     for mount in call.mounts:
         if mount.source in blanks.values():
             make(mount.source, made_below(mount, call.mounts), None)
@@ -329,6 +329,7 @@ def _once(
         environment=spec.environment,
         limits=limits,
         scratch_root=bool(ready.cube.spec.resources and ready.cube.spec.resources.scratch_root),
+        goes_on=seeds is not None,
     )
     about = ready.cube.metadata
     running = f"{about.owner}/{about.name}: {name}, at most {clock(limits.timeout)}"

@@ -13,7 +13,7 @@ from . import cgroups
 from .keeper import Refused
 from .outputs import Staging
 from .protocol import Limits, Outcome, Reason
-from .supervise import Ended, Watcher
+from .supervise import Ended, StoreError, Watcher
 
 TOOLS = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -182,7 +182,7 @@ def conclude(
         except Refused as error:
             refused = str(error)
         except OSError as error:
-            raise EngineError(f"The outputs could not be stored: {error.strerror}.") from error
+            raise StoreError(str(error)) from error
     reason, detail = judge(ended, refused, oom_kills, limits)
     return Outcome(
         exit=ended.exit,

@@ -28,7 +28,7 @@ from .docker_options import LABEL, OWNER, container_options
 from .docker_output import Follow, attached
 from .outputs import Staging, stage
 from .protocol import LIMITS, ImageSource, LocalImage, Outcome, Probe, Progress, Reason, Task
-from .supervise import BEGUN, POLL, Ended, cannot_fill
+from .supervise import BEGUN, POLL, Ended, StoreError, cannot_fill
 from .tasklog import TaskLog
 
 if TYPE_CHECKING:
@@ -157,7 +157,7 @@ class _Run:
         with contextlib.ExitStack() as stack:
             owner = stack.enter_context(leftovers.uid_for_task())
             staging = stage(task, owner=owner, disk=self._disk)
-            stack.callback(staging.remove)
+            stack.push(staging.leave)
             mounted: list[Path] = []
             planned = [self.folder / f"in{n}" for n in range(len(task.mounts))]
             planned += [staging.disk.folder] if staging.disk else []
@@ -351,7 +351,7 @@ class _Run:
         except keeper.Refused as error:
             told["refused"] = str(error)
         except OSError as error:
-            raise EngineError(f"The outputs could not be stored: {error.strerror}.") from error
+            raise StoreError(str(error)) from error
         return replace(ended, refused=told.get("refused"), full=bool(told.get("full")))
 
     def _held(self, staging: Staging) -> set[str]:

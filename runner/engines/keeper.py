@@ -160,6 +160,18 @@ def unmount(folder: Path) -> None:
     _checked(_libc.umount2(os.fsencode(folder), MNT_DETACH), f"unmount {folder}")
 
 
+def sync(folder: Path) -> None:
+    """Write a sized file system to its image file, as long as there is room for it to be whole.
+
+    A copy that fills the disk would else leave no room for what the kernel has not written yet.
+    """
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        _checked(_libc.syncfs(handle), f"write {folder} to its image")
+    finally:
+        os.close(handle)
+
+
 def is_full(folder: Path) -> bool:
     """Whether a sized file system has no room left, in bytes or in files."""
     status = os.statvfs(folder)
@@ -301,7 +313,7 @@ def main(plan: dict[str, Any]) -> dict[str, Any]:
     except Refused as error:
         ended["refused"] = str(error)
     except OSError as error:
-        ended["error"] = f"the outputs could not be stored: {error}"
+        ended |= {"error": str(error), "step": "store"}
     return ended
 
 
@@ -486,6 +498,8 @@ def collect(disk: dict[str, Any], ended: dict[str, Any]) -> None:
     """Copy the outputs to the caller's folder; raises Refused if they are not plain files."""
     folder, target = Path(disk["folder"]), Path(disk["collect"])
     ended["full"] = is_full(folder)
+    if disk.get("sync"):
+        sync(folder)
     bounds = {"most_bytes": disk["bytes"], "most_files": disk["files"]}
     for name in disk["folders"]:
         copy_tree(folder / name, target / name, **bounds)

@@ -110,7 +110,7 @@ class KeptEngine:
             )
             stack.callback(noted.forget)
             staging = stage(task, owner=owner, disk=disk, scratch=self.scratch(task))
-            stack.callback(staging.remove)
+            stack.push(staging.leave)
             mask = cpu_mask(limits) if group is None else ()
             pinned = bool(mask) and self.pins_cpus
             place = Place(task, folder, staging, owner, pinned)

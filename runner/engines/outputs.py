@@ -17,7 +17,7 @@ from ...schemas.errors import EngineError
 from .keeper import Refused, plain_tree
 from .nested import Made, made_below, make, unmake
 from .protocol import Limits, Mount, Reason, Task
-from .supervise import BEGUN, RAISE, Disk, Watcher
+from .supervise import BEGUN, RAISE, Disk, StoreError, Watcher
 
 _STAGED = ("out", "disk", "disk.img")
 DELIVERED = "delivered"
@@ -47,6 +47,7 @@ class Staging:
     outputs: tuple[Staged, ...]
     disk: Disk | None
     scratch: Path | None
+    goes_on: bool = False
 
     def watchers(self) -> tuple[Watcher, ...]:
         """What must look at the outputs while the task runs: nothing if the kernel does."""
@@ -75,6 +76,18 @@ class Staging:
             _deliver(output)
         with contextlib.suppress(FileNotFoundError):
             (self.folder / BEGUN).rename(self.folder / DELIVERED)
+
+    def leave(self, kind: type[BaseException] | None, *_: object) -> None:
+        """For `ExitStack.push`: remove what is staged, or leave it to `rescue` if it is wanted.
+
+        That is so where storing it failed, or a person would not wait for it: not where the task
+        could not be started, since what lies there then is older than what a person may do now.
+        """
+        wanted = kind is not None and issubclass(kind, StoreError | KeyboardInterrupt)
+        if not (wanted and self.goes_on):
+            self.remove()
+        elif self.disk is not None:
+            remove_tree(self.folder / "out")  # half a copy, which takes room: the disk has it all
 
     def remove(self) -> None:
         """Take away everything that is not delivered; half of it is nothing to go on from."""
@@ -192,8 +205,9 @@ def _stage(
             },
             extra_bytes=room[0],
             extra_files=room[1],
+            sync=task.goes_on,
         )
-    return Staging(task.folder, task.limits, tuple(outputs), sized, copy)
+    return Staging(task.folder, task.limits, tuple(outputs), sized, copy, task.goes_on)
 
 
 def _measure(folder: Path) -> tuple[int, int]:

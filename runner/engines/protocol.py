@@ -88,7 +88,8 @@ class Task:
     `label` finds leftovers again (a run's id: letters, digits, `.`, `_`, `-`), `name` tells the
     tasks of one run apart. `entrypoint` None means the image's own (sandbox: its command).
     `folder` is a private folder of this task alone (0700), made if it is not there, for the
-    engine's own files; `log` is written anew.
+    engine's own files; `log` is written anew. `goes_on`: what it wrote is wanted though we fail
+    ourselves, and is left in `folder` for `rescue` then.
     """
 
     label: str
@@ -103,6 +104,7 @@ class Task:
     workdir: str | None = None
     limits: Limits = field(default_factory=Limits)
     scratch_root: bool = False
+    goes_on: bool = False
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What a task had written when it was killed together with the process that ran it.
+"""What a task had written when it was killed, or could not be stored when it ended.
 
 It lies in the folder of the task, in the image file of its sized file system, or, looked at
 already, where it was being delivered to. It is taken out as the end of a task takes it: plain files
@@ -74,6 +74,8 @@ def _staged(folder: Path, limits: Limits, stop: threading.Event | None) -> dict[
         make_callers(out)
         keeper.plain_tree(out, **bounds)
     except (keeper.Refused, OSError) as error:
+        if image.exists():
+            remove_tree(out)  # half a copy, which takes room
         raise _kept(folder, image, str(error)) from error
     return {int(path.name): path for path in out.iterdir() if path.name.isdigit()}
 
@@ -83,7 +85,7 @@ def _kept(folder: Path, image: Path, why: str) -> RescueError:
     if image.exists():
         place, look = image, f" (`mount -o loop,ro {image} FOLDER` shows it)"
     return RescueError(
-        f"What the task had written when it was killed cannot be taken over: {why}. All of it is "
+        f"What the last call of the task had written cannot be taken over: {why}. All of it is "
         f"still in {place}{look}, and nothing was begun. Mend that and give the same command "
         f"again; to go on without it, move {folder} elsewhere first."
     )
@@ -94,7 +96,7 @@ def _collect(
 ) -> None:
     """Copy the files of a sized file system to `out`, in a process whose mounts go with it."""
     _wait_until_free(image)
-    remove_tree(out)  # half a copy at most: the image has all of it
+    remove_tree(out)  # half a copy at most, of one that was killed
     for path in (out, folder / "disk"):
         path.mkdir(mode=0o700, exist_ok=True)
     told, tell = os.pipe()
@@ -112,7 +114,7 @@ def _collect(
     handed = memory_file(json.dumps(plan).encode())
     try:
         with (
-            progress.work("Taking over what the task had written when it was killed"),
+            progress.work("Taking over what the last call of the task had written"),
             subprocess.Popen(  # noqa: S603 - our own interpreter and script
                 [sys.executable, "-I", "-S", "-B", keeper.__file__, str(handed)],
                 env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8"},

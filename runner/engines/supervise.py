@@ -33,6 +33,16 @@ Watcher = Callable[[int], Reason | None]
 """Called now and then with the task's first host process; answers why to kill the task, if so."""
 
 
+class StoreError(EngineError):
+    """A task has ended, but what it wrote could not be taken out of where it wrote it."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(
+            f"The outputs could not be stored: {why}. When that is mended, give the same command "
+            "again: a preparation that goes on with its own outputs finds them."
+        )
+
+
 class NoDiskError(EngineError):
     """No sized file system can be made here: the run may be tried again without one."""
 
@@ -58,6 +68,7 @@ class Disk:
     places: Mapping[str, list[list[str | bool]]] = field(default_factory=dict)
     extra_bytes: int = 0
     extra_files: int = 0
+    sync: bool = False
 
 
 def cannot_fill(disk: Disk, why: str) -> EngineError:
@@ -259,7 +270,12 @@ class _Run:
                 raise NoDiskError(f"No sized file system can be made: {error}.")
             if ended.get("step") == "fill" and self._command.disk is not None:
                 raise cannot_fill(self._command.disk, error)
+            if ended.get("step") == "store":
+                raise StoreError(error)
             raise EngineError(f"The engine failed: {error}.")
+        if not ended and self._child is not None:  # half of it may be copied
+            killed = "the process that does it was killed"
+            raise StoreError(f"it took over {GRACE:g} seconds" if self._killed else killed)
         code = ended.get("exit")
         if code is None and not self._killed:
             raise EngineError(f"The sandbox could not be made: {tail.strip() or 'it was killed'}")

@@ -358,6 +358,45 @@ def test_what_was_on_its_way_at_a_kill_is_there_again(
     assert sorted(path.name for path in made.data.iterdir()) == ["0.txt", "1.txt"]
 
 
+def test_a_person_who_does_not_wait_loses_nothing(tmp_path: Path) -> None:
+    """Ctrl-C a second time is no order to throw hours of work away."""
+    code = f"from pathlib import Path; from {__name__} import again; again(Path({str(tmp_path)!r}))"
+    prepare = slow(tmp_path)
+    root = Path(__file__).parents[2]
+    for _ in range(2):
+        with subprocess.Popen(
+            [sys.executable, "-c", code], cwd=root, stderr=subprocess.DEVNULL
+        ) as child:
+            until_begun(tmp_path)
+            child.send_signal(signal.SIGINT)
+        assert child.returncode == -signal.SIGINT
+        (tmp_path / "site/logs/prepare.log").unlink()
+    done = prepare()
+    assert sorted(path.name for path in done.data.rglob("*.txt")) == ["0.txt", "1.txt", "2.txt"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root makes small file systems")
+def test_a_full_disk_loses_nothing(tmp_path: Path) -> None:
+    """There is room for what was written, but not for a copy of it."""
+    prepare = quick(tmp_path, disk=True)
+    main = QUICK.replace('"took hours"', '"x" * (1 if list(data.iterdir()) else 3_000_000)')
+    tar(tmp_path / "site/full.tar.gz", {"main.py": main})
+    prepare.site = Site(tmp_path / "site", archive=tmp_path / "site/full.tar.gz")
+    prepare.ready = prepare.site.cube(TASKS, "preparator")
+    prepare.into.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=5m", "tmpfs", str(prepare.into)]
+    subprocess.run(mount, check=True)
+    try:
+        with pytest.raises(EngineError, match=r"could not be stored: .*No space left"):
+            prepare()
+        with pytest.raises(EngineError, match=r"cannot be taken over: .*No space left"):
+            prepare()
+        subprocess.run([*mount[:1], "-o", "remount,size=100m", str(prepare.into)], check=True)
+        assert sorted(path.name for path in prepare().data.iterdir()) == ["0.txt", "1.txt"]
+    finally:
+        subprocess.run(["umount", "-l", str(prepare.into)], check=True)
+
+
 def test_what_cannot_be_taken_over_is_kept_until_somebody_decides(tmp_path: Path) -> None:
     prepare = quick(tmp_path, disk=False)
     code = (

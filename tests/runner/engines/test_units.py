@@ -240,6 +240,25 @@ def test_a_group_holds_limits_and_is_removed_with_what_is_inside() -> None:
     group.remove()
 
 
+# ---- how a supervised command ended -------------------------------------------------------------
+
+
+@pytest.mark.parametrize("killed", [None, "interrupted", "timeout"])
+def test_half_stored_outputs_are_never_taken_for_whole_ones(killed: Any, tmp_path: Path) -> None:
+    """The keeper was killed in the middle: by us, since it took too long, or by somebody."""
+    command = supervise.Command(("bwrap",), {}, tmp_path / "lock")
+    run = supervise._Run(command, tmp_path / "log", 1.0, None, ())
+    run._log.close()
+    run._killed = killed
+    run._take_events(b'{"child": 7}\n')
+    why = "took over 60 seconds" if killed else "was killed"
+    with pytest.raises(supervise.StoreError, match=f"not be stored: .*{why}"):
+        run._ended("")
+    run._take_events(b'{"ended": {"error": "No space left", "step": "store"}}\n')
+    with pytest.raises(supervise.StoreError, match="not be stored: No space left"):
+        run._ended("")
+
+
 # ---- notes and uids ----------------------------------------------------------------------------
 
 
