@@ -1,5 +1,7 @@
 """`medperf plan`: what a pass would do, and why it would not do the rest."""
 
+import time
+
 import click
 
 from .desk import json_option, workplace
@@ -23,10 +25,11 @@ def command(ctx: click.Context, as_json: bool, offline: bool, detailed_exitcode:
     Example:
       medperf plan --json | jq '.runs[] | select(.state == "due")'
     """
-    from ..reconciler.observe import look
-
     with workplace(ctx) as place:
-        _, plan = look(place, fetch=not offline)
+        view = place.view(fetch=not offline)
+        from ..reconciler.observe import observe  # loaded while Git fetches
+
+        plan = observe(place, view, now=time.time())
     if as_json:
         print_json(plan)
     else:

@@ -16,28 +16,28 @@ from typing import TYPE_CHECKING, Literal, Self
 
 from ..registry.git import Author, Repository
 from ..registry.git_process import DamagedCloneError, MissingRefError
-from ..registry.index import Index
-from ..registry.keys import Signer, load_signer
 from ..registry.paths import statement_path
-from ..registry.proposals import Proposal, branch_for, propose
-from ..registry.statements import make_approval
-from ..registry.view import Pinned, View, open_view
 from ..schemas.errors import RegistryError, UsageError
 from ..schemas.manifests import Cube
-from .datasets import LocalDatasets
-from .freshness import fetch_checkpoint, reached
 from .own_fork import fetch_fork
-from .own_key import check_own_key
-from .policy import check_cube
-from .records import Runs
 from .settings import Home, Identity, Profile
 
-if TYPE_CHECKING:  # what runs cubes, or judges a proposal, is loaded where that is done
+# What judges a registry is loaded while its news are fetched; what runs cubes, signs or judges a
+# proposal where that is done.
+if TYPE_CHECKING:
+    from ..registry.ahead import Reader
+    from ..registry.index import Index
+    from ..registry.keys import Signer
+    from ..registry.pinned import Pinned
+    from ..registry.proposals import Proposal
     from ..registry.validate import Verdict
+    from ..registry.view import View
     from ..runner.assets import Assets
     from ..runner.cubes import ReadyCube
     from ..runner.engines.protocol import Engine
     from ..runner.workshop import Workshop
+    from .datasets import LocalDatasets
+    from .records import Runs
 
 ORIGIN = "refs/remotes/origin/"
 MAIN = ORIGIN + "main"
@@ -49,7 +49,7 @@ class Actor:
     """A name that signs, and its key: `by` is owner/member or owner/site."""
 
     by: str
-    signer: Signer
+    signer: "Signer"
 
 
 class Workplace:
@@ -72,6 +72,7 @@ class Workplace:
         self._repository: Repository | None = None
         self._view: View | None = None
         self._indexes: list[Index] = []
+        self._ahead: Reader | None = None
         self.making_ready = threading.Lock()
         """Runs side by side share assets, images and data: one makes them ready at a time."""
 
@@ -88,6 +89,7 @@ class Workplace:
 
     def close(self) -> None:
         """Closes the index, which keeps what was judged, and the clone."""
+        self._stop_reading_ahead()
         while self._indexes:  # the oldest first: who reads keeps the others from writing
             self._indexes.pop(0).close()
         self._view = None
@@ -104,15 +106,10 @@ class Workplace:
             self._repository = _opened(path) if path.exists() else Repository.create(path)
         return self._repository
 
-    def _new_index(self) -> Index:
-        """What of the clone has been judged already, as it is on disk now.
-
-        Each view has a reading of its own, so that nothing done later can change what it says.
-        What a later one judges is kept when it is closed: until then the earlier ones are read.
-        """
-        alone = not self._indexes
-        self._indexes.append(Index(self.storage / "index.sqlite", at_once=alone))
-        return self._indexes[-1]
+    @property
+    def _index_file(self) -> Path:
+        """What of the clone has been judged already."""
+        return self.storage / "index.sqlite"
 
     def judge(self, base: str, head: str) -> "Verdict":
         """The rules' verdict on merging `head` into main's tip `base`."""
@@ -133,16 +130,32 @@ class Workplace:
         own = f"sites/{self.owner}/*"
         refspecs = [f"+refs/heads/main:{MAIN}", f"+refs/heads/{own}:{ORIGIN}{own}"]
         try:
-            self.repository.fetch(self.url, refspecs)
+            self.repository.fetch(self.url, refspecs, meanwhile=self._get_ready)
         except MissingRefError as error:
             raise RegistryError(
                 f"{self.url} has no branch main: it is empty, or no MedPerf registry. Compare the "
                 "address with what the registry's admins told you."
             ) from error
+        from .freshness import reached
+
         fetch_fork(self.repository, self.owner)
         reached(self)
 
-    def view(self, *, fetch: bool = True) -> View:
+    def _get_ready(self, waiting: Callable[[], bool]) -> None:
+        """Loads what judges while Git fetches; starts the second reader if much comes at first."""
+        from . import observe as observe
+
+        if self._ahead is None and not self._index_file.exists() and waiting():
+            from ..registry.ahead import Reader
+
+            self._ahead = Reader(self.repository.folder)
+
+    def _stop_reading_ahead(self) -> None:
+        if self._ahead is not None:
+            self._ahead.close()
+            self._ahead = None
+
+    def view(self, *, fetch: bool = True) -> "View":
         """The registry as this profile believes it, verified from its pinned root.
 
         Raises StalledError where history or signatures do not hold.
@@ -156,9 +169,7 @@ class Workplace:
         verified = marker.read_text().strip() if marker.exists() else None
         # another process may have verified more since: then even a known tip is asked about again
         if self._view is None or self._view.tip != tip or verified not in (None, tip):
-            self._view = open_view(
-                self.repository, tip, pinned=self.pinned, verified=verified, index=self._new_index()
-            )
+            self._view = self._judged(tip, verified)
         view = self._view
         now = marker.read_text().strip() if marker.exists() else None
         if tip != now and (now is None or now in view.ledger.index_of):  # never backwards
@@ -166,12 +177,38 @@ class Workplace:
             beside.write_text(tip + "\n")
             beside.replace(marker)
         if fetch:
+            from .freshness import fetch_checkpoint
+
             fetch_checkpoint(self, view)
         return view
 
+    def _judged(self, tip: str, verified: str | None) -> "View":
+        from ..registry.index import Index
+        from ..registry.snapshot import Library
+        from ..registry.view import open_view
+
+        # Each view reads the index by itself, so that nothing done later can change what it says.
+        # What a later one judges is kept when it is closed: until then the earlier ones are read.
+        index = Index(self._index_file, at_once=not self._indexes)
+        self._indexes.append(index)
+        library = Library(self.repository, index, self._ahead)
+        try:
+            return open_view(
+                self.repository,
+                tip,
+                pinned=self.pinned,
+                verified=verified,
+                library=library,
+                index=index,
+            )
+        finally:
+            self._stop_reading_ahead()
+
     @property
-    def pinned(self) -> Pinned:
+    def pinned(self) -> "Pinned":
         """What was compared out of band at enrolment."""
+        from ..registry.pinned import Pinned
+
         enrolment = self.profile.registry
         return Pinned(
             id=enrolment.id,
@@ -215,6 +252,9 @@ class Workplace:
         reason: str | None = None,
     ) -> dict[str, bytes]:
         """The member's own statement over these bytes of `path`, as one file to add."""
+        from ..registry.statements import make_approval
+        from .own_key import check_own_key
+
         actor = self.member()
         if self._view is not None and not path.startswith("owners/"):  # those change keys
             check_own_key(self._view, actor.by, actor.signer.fingerprint)
@@ -231,8 +271,10 @@ class Workplace:
         )
         return {where: bundle}
 
-    def propose(self, slug: str, changes: Mapping[str, bytes], message: str) -> Proposal:
+    def propose(self, slug: str, changes: Mapping[str, bytes], message: str) -> "Proposal":
         """The proposal `<owner>/<slug>` with these changes, its commit signed by the member."""
+        from ..registry.proposals import branch_for, propose
+
         actor = self.member()
         return propose(
             self.repository,
@@ -254,6 +296,8 @@ class Workplace:
                 f"Profile {self.name!r} has no {what}: 'medperf login --{what} NAME' adds one."
             )
         if identity not in self._actors:
+            from ..registry.keys import load_signer
+
             where = identity.key if identity.key == "agent" else self.home.resolve(identity.key)
             signer = load_signer(where, passphrase=self._passphrase)
             self._actors[identity] = Actor(f"{self.owner}/{identity.name}", signer)
@@ -286,7 +330,12 @@ class Workplace:
 
     def end_leftovers(self) -> None:
         """Ends what a killed command of this storage left running; what others run stays."""
-        self.engine.clean(self.label_prefix)
+        from ..runner.engines import leftovers
+
+        name, state = self.profile.engine, self.storage / "engine"
+        # Docker's own list is asked; of the others' runs notes tell all, mostly that there are none
+        if name == "docker" or any(leftovers.orphans(name, self.label_prefix, state=state)):
+            self.engine.clean(self.label_prefix)
 
     @cached_property
     def workshop(self) -> "Workshop":
@@ -305,17 +354,23 @@ class Workplace:
         stop: threading.Event | None = None,
     ) -> "ReadyCube":
         """A cube ready to run here, if this site's policy lets it run at all."""
+        from .policy import check_cube
+
         check_cube(self.profile, cube)
         return self.workshop.ready(cube, digest, mirrors=mirrors, progress=say, stop=stop)
 
     @property
-    def datasets(self) -> LocalDatasets:
+    def datasets(self) -> "LocalDatasets":
         """The datasets on this machine."""
+        from .datasets import LocalDatasets
+
         return LocalDatasets(self.storage / "datasets")
 
     @property
-    def runs(self) -> Runs:
+    def runs(self) -> "Runs":
         """The runs of this machine."""
+        from .records import Runs
+
         return Runs(self.storage / "runs")
 
 

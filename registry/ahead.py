@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from ..schemas.digests import digest
+from ..schemas.documents import get_ready
 from ..schemas.errors import MedperfError, SignatureError
 from ..schemas.manifests import MANIFEST_LIMIT
 from .git_reading import Reading
@@ -35,9 +36,10 @@ from .statements import Checked, Statement, read_bundle
 if TYPE_CHECKING:
     from .snapshot import Library
 
-# The second process checks the signatures in blobs whose ids are below this, ten of sixteen: so
-# many that both have as much to do.
-_SHARE = "a"
+# The second process checks the signatures in blobs whose ids are below this, so many of sixteen
+# that both have as much to do.
+_SHARE = "8"
+_PIPE = 1 << 20  # bytes: a whole portion, so that nobody waits while the other starts or reads
 LEAST = 1000  # blobs in a first portion, behind which a process is worth its start
 P = TypeVar("P")
 Blobs = Sequence[tuple[str, str]]  # by path and id
@@ -71,7 +73,7 @@ def portions(library: "Library", parts: Iterator[Part[P]]) -> Iterator[P]:
     before = gc.get_threshold()
     gc.set_threshold(*_SELDOM)
     try:
-        with closing(_Reader(library.folder)) as reader:
+        with closing(library.ahead or Reader(library.folder)) as reader:
             yield from _with(reader, library, first, second, parts)
     finally:
         gc.set_threshold(*before)
@@ -83,7 +85,7 @@ _SELDOM = (1_000_000, 20, 20)
 
 
 def _with(
-    reader: "_Reader",
+    reader: "Reader",
     library: "Library",
     first: Part[P],
     second: Part[P],
@@ -93,22 +95,25 @@ def _with(
     part: Part[P] = first
     following: Part[P] | None = second
     also = [blob for blob in first[1] if blob[0].startswith("owners/")]  # for their keys
+    reader.send([*also, *second[1]])
     found: _Found = ([], [])
     while True:
-        if following:
-            reader.send([*also, *following[1]])
-            also = []
         library.take(*found)
         library.prepare(oid for _, oid in part[1])  # what it could not make anything of
         yield part[0]
         if following is None:
             return
-        part, found = following, reader.take()
-        following = next(parts, None)
+        part, following = following, next(parts, None)
+        found = reader.take()
+        if following:
+            reader.send(following[1])
 
 
-class _Reader:
-    """The process, as its parent sees it; once anything fails it gives nothing any more."""
+class Reader:
+    """The process, as its parent sees it; once anything fails it gives nothing any more.
+
+    It may be started before there is anything to read: then it makes itself ready meanwhile.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._process: subprocess.Popen[bytes] | None = None
@@ -118,6 +123,7 @@ class _Reader:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
+                pipesize=_PIPE,
             )
 
     def send(self, blobs: Blobs) -> None:
@@ -160,6 +166,7 @@ _Found = tuple[list[Read], list[tuple[str, Checked]]]
 
 def serve(clone: Reading, asked: IO[bytes], answers: IO[bytes]) -> None:
     """Answer portions until there are no more: this is the second process."""
+    get_ready()
     keys: dict[str, str] = {}
     while True:
         try:

@@ -19,6 +19,7 @@ from ..schemas.progress import is_watched
 from .git_objects import FILE_MODE, Entry, GitObject, check_oid, write_objects
 from .git_process import (
     DamagedCloneError,
+    Meanwhile,
     MissingRefError,
     Runner,
     is_damage,
@@ -154,10 +155,18 @@ class Repository(Reading):
         rows = (line.split("\t") for line in done.splitlines())
         return {row[1]: row[0] for row in rows if len(row) == 2 and is_ref(row[1])}
 
-    def fetch(self, url: str, refspecs: Sequence[str], *, prune: bool = True) -> None:
+    def fetch(
+        self,
+        url: str,
+        refspecs: Sequence[str],
+        *,
+        prune: bool = True,
+        meanwhile: Meanwhile | None = None,
+    ) -> None:
         """Take over a remote's references, each refspec as `+refs/heads/*:refs/remotes/origin/*`.
 
         What the remote has no longer goes here too. No tags, and malformed objects are refused.
+        `meanwhile` is done while the network is waited for.
         """
         for refspec in refspecs:
             if not _REFSPEC.match(refspec) or ".." in refspec:
@@ -165,7 +174,8 @@ class Repository(Reading):
         arguments = ["fetch", "--no-tags", "--no-recurse-submodules", "--refmap="]
         arguments += ["--quiet"] + (["--progress"] if is_watched() else [])
         arguments += ["--no-write-fetch-head"] + (["--prune"] if prune else [])
-        self._network("fetch", url, *arguments, "--", remote_address(url), *refspecs)
+        address = remote_address(url)
+        self._network("fetch", url, *arguments, "--", address, *refspecs, meanwhile=meanwhile)
 
     def fetch_ref(self, url: str, ref: str) -> str | None:
         """The id that `ref` has at a remote now, its objects fetched; None if it is not there.
@@ -248,9 +258,12 @@ class Repository(Reading):
                 return made
         raise ConflictError(f"{ref} was not written in {tries} tries. At the last: {last}")
 
-    def _network(self, action: str, url: str, *arguments: str) -> str:
+    def _network(
+        self, action: str, url: str, *arguments: str, meanwhile: Meanwhile | None = None
+    ) -> str:
         if arguments[0] == "fetch":  # which brings what the remote says, however much that is
-            done = self._runner.watched(*arguments, what="Fetching the registry")
+            what = "Fetching the registry"
+            done = self._runner.watched(*arguments, what=what, meanwhile=meanwhile)
         else:
             done = self._runner.run(*arguments, network=True, expect=range(256))
         if done.status:

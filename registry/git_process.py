@@ -11,7 +11,7 @@ import os
 import re
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -94,6 +94,10 @@ def _tell(doing: Work, what: str, line: bytes) -> None:
         doing.reach(int(found[2]))
 
 
+Meanwhile = Callable[[Callable[[], bool]], None]
+"""Work for while a command runs: it is given the question whether the command still does."""
+
+
 class MalformedError(RegistryError):
     """A remote offers objects that Git's own check refuses; nothing of them was taken."""
 
@@ -138,15 +142,18 @@ class Runner:
             raise RegistryError(f"git {arguments[0]} failed in {self.folder}: {_said(done.err)}")
         return done
 
-    def watched(self, *arguments: str, what: str) -> Done:
+    def watched(self, *arguments: str, what: str, meanwhile: Meanwhile | None = None) -> Done:
         """The ended command, which reaches a remote; Git's own progress is told as it comes.
 
         Of what a remote says only the end is kept. For commands that write nothing to their output.
+        `meanwhile` is done while Git works, asking whether it still does; it is to be short.
         """
         process = self.start(*arguments, network=True)
         said = b""
         try:
             process.stdin.close()
+            if meanwhile is not None:
+                meanwhile(lambda: process.proc.poll() is None)
             with work(what, unit="objects") as doing:
                 while piece := process.stderr.read1(4096):
                     # its last line stands after a carriage return, with neither before the next

@@ -20,7 +20,7 @@ from .rules import number
 
 if TYPE_CHECKING:
     from ..schemas.documents import Document, Known
-    from .ahead import Read
+    from .ahead import Read, Reader
     from .git import Repository
     from .index import Index
     from .statements import Bundle, Checked
@@ -149,7 +149,14 @@ class Library:
     With an index a document that was checked before, by the same code, is not parsed again.
     """
 
-    def __init__(self, repository: "Repository", index: "Index | None" = None) -> None:
+    def __init__(
+        self,
+        repository: "Repository",
+        index: "Index | None" = None,
+        ahead: "Reader | None" = None,
+    ) -> None:
+        """`ahead` is a second process that was started already, for a large registry."""
+        self.ahead = ahead
         self._repository = repository
         self._index = index
         self._blobs: dict[str, bytes] = {}

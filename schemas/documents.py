@@ -84,6 +84,13 @@ def load(data: bytes, *, file: str) -> Document:
     return Document(file, data, manifest, parsed)
 
 
+def get_ready() -> None:
+    """Make both validators of each kind now, while there is time, and not with the first."""
+    for kind in KINDS:
+        kind.model_rebuild()
+        acceptor(kind)
+
+
 def remembered(kind: str, value: str) -> Manifest:
     """The manifest of a document that `load` has checked: its kind's name, its value as JSON."""
     manifest: Manifest = _BY_NAME[kind].model_validate_json(value, by_alias=True, by_name=False)

@@ -118,15 +118,15 @@ def test_what_was_read_ahead_is_judged_as_what_was_not(
 ) -> None:
     kinds: list[str] = []
     statements: list[Checked] = []
-    take = ahead._Reader.take
+    take = ahead.Reader.take
 
-    def noted(self: ahead._Reader) -> ahead._Found:
+    def noted(self: ahead.Reader) -> ahead._Found:
         found = take(self)
         kinds.extend(one.kind for one in found[0])
         statements.extend(one for _, one in found[1])
         return found
 
-    monkeypatch.setattr(ahead._Reader, "take", noted)
+    monkeypatch.setattr(ahead.Reader, "take", noted)
     check_same(world, tmp_path / "index.sqlite")
     assert {"Owner", "Cube", "Association", "Result"} <= set(kinds)
     assert {one.statement.kind for one in statements} == {"approval", "result"}
@@ -135,22 +135,22 @@ def test_what_was_read_ahead_is_judged_as_what_was_not(
 def test_without_the_process_it_goes_on_alone(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    send = ahead._Reader.send
+    send = ahead.Reader.send
     sent = []
 
-    def killing(self: ahead._Reader, blobs: ahead.Blobs) -> None:
+    def killing(self: ahead.Reader, blobs: ahead.Blobs) -> None:
         send(self, blobs)
         sent.append(len(blobs))
         if len(sent) == 2 and self._process is not None:
             self._process.kill()
 
-    monkeypatch.setattr(ahead._Reader, "send", killing)
+    monkeypatch.setattr(ahead.Reader, "send", killing)
     check_same(world, tmp_path / "index.sqlite")
     assert len(sent) > 3
 
 
 def test_the_process_ends_with_its_input(world: World) -> None:
-    reader = ahead._Reader(world.repository.folder)
+    reader = ahead.Reader(world.repository.folder)
     process = reader._process
     assert process is not None
     assert process.stdin is not None
