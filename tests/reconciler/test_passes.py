@@ -485,10 +485,10 @@ def test_an_engine_that_does_not_answer_is_no_fault_of_a_run(
     release(world)
     world.add_model("new")
 
-    def away(_: str) -> list[str]:
+    def away(_: Workplace) -> None:
         raise EngineError("The daemon does not answer.")
 
-    monkeypatch.setattr(world.hospital.engine, "clean", away)
+    monkeypatch.setattr(Workplace, "end_leftovers", away)
     summary = world.reconcile()
     assert summary.failed
     assert summary.ran == ()
