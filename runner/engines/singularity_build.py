@@ -3,7 +3,9 @@
 By itself `apptainer build` outlives whoever started it, and waits for a registry for ever. It runs
 under the keeper, in an outer bubblewrap with a process space of its own, as tasks do; unlike tasks
 it has the network, the caller's rights and the caller's files. It is ended when it is stopped, when
-nothing new has come for a while (as a download is), and after a time in which any image is made.
+nothing new has come for a while (as a download is), after a time in which any image is made, and
+when it has written more than any archive may hold: layers are packed, and nobody knows what they
+unpack to.
 """
 
 import os
@@ -15,11 +17,13 @@ from pathlib import Path
 
 from ...schemas import progress
 from ...schemas.errors import EngineError
+from ..archives import DEFAULT_LIMITS
 from .bubblewrap import bwrap
 from .protocol import Reason
 from .supervise import Command, supervise
 
 LONGEST = 6 * 3600.0
+MOST = DEFAULT_LIMITS.size
 PATIENCE = 300.0
 """Seconds in which something must be written: packing and unpacking write all the time."""
 _LOOK = 5.0
@@ -59,10 +63,12 @@ def run_build(
             log=scratch / "log",
             timeout=LONGEST,
             stop=stop,
-            watchers=[_Stalled(scratch, writes)],
+            watchers=[_Watch(scratch, writes)],
         )
     if ended.killed == "interrupted":
         raise BuildError(doing, "it was stopped from outside", transient=True)
+    if ended.killed == "output":
+        raise BuildError(doing, f"it unpacks to more than {MOST} bytes, so it was ended")
     if ended.killed is not None:
         why = f"nothing has come for {PATIENCE:g} seconds"
         if ended.seconds > LONGEST:
@@ -73,8 +79,8 @@ def run_build(
         raise BuildError(doing, told[-1] if told else f"status {ended.exit}")
 
 
-class _Stalled:
-    """Ends a build that has written nothing for a while: neither bytes nor files."""
+class _Watch:
+    """Ends a build that has written nothing for a while, neither bytes nor files, or too much."""
 
     def __init__(self, *places: Path) -> None:
         self._places = places
@@ -90,6 +96,8 @@ class _Stalled:
         seen = _written(self._places)
         now = time.monotonic()
         self._next = now + min(_LOOK, PATIENCE / 4)
+        if seen[0] > MOST:
+            return "output"
         if seen != self._seen:
             self._seen, self._since = seen, now
         return "timeout" if now - self._since > PATIENCE else None

@@ -119,7 +119,7 @@ def test_a_pull_ends_when_we_are_killed(tmp_path: Path) -> None:
 def test_what_is_written_counts_as_coming(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(singularity_build, "PATIENCE", 0.2)
     monkeypatch.setattr(singularity_build, "_LOOK", 0.0)
-    look = singularity_build._Stalled(tmp_path / "a", tmp_path / "b")
+    look = singularity_build._Watch(tmp_path / "a", tmp_path / "b")
     for number in range(4):
         (tmp_path / "a" / f"{number}").mkdir(parents=True)
         time.sleep(0.1)
@@ -128,3 +128,16 @@ def test_what_is_written_counts_as_coming(tmp_path: Path, monkeypatch: pytest.Mo
     assert look(1) is None
     time.sleep(0.3)
     assert look(1) == "timeout"
+
+
+@pytest.mark.docker
+def test_a_conversion_that_unpacks_to_far_too_much_is_ended(
+    docker_archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(singularity_build, "MOST", 1 << 20)
+    monkeypatch.setattr(singularity_build, "_LOOK", 0.0)
+    source = ImageSource("singularity", None, docker_archive, DIGEST)
+    with pytest.raises(EngineError, match="unpacks to more than 1048576 bytes, so it was ended"):
+        open_engine("singularity").ensure_image(source, store=tmp_path)
+    assert working_in(tmp_path) == []
+    assert list((tmp_path / "singularity").iterdir()) == []
