@@ -348,7 +348,8 @@ _KIND_AT: dict[str, type[Any]] = {
 
 def place_problems(place: Place, document: "Known | Item[Any]") -> list[Problem]:
     """Where a document does not say what its path says."""
-    from ..schemas.yaml_subset import line_at, lines_of
+    from ..schemas.yaml_events import lines_of
+    from ..schemas.yaml_subset import line_at
 
     manifest = document.manifest
     wanted = _KIND_AT.get(place.kind, kinds.Settings)

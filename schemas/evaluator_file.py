@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 
 from .errors import InvalidDocumentError, WithheldError
-from .yaml_subset import Builder, event_stream, is_too_deep
+from .yaml_events import Builder, event_stream, is_too_deep
 from .yaml_text import DEPTH, MOST_DIGITS
 
 FILE_LIMIT = 16 * 1024

@@ -3,7 +3,7 @@
 libyaml hands over an event for every word, which costs most of reading a manifest. A text all of
 whose lines are `key: value`, `key:` or an item of a list, in two more spaces a level, with words
 and numbers of characters that mean nothing else in YAML, can be read without it. Any other text is
-none of this module's, and one that might be wrong is neither: `yaml_subset.py` reads those, and
+none of this module's, and one that might be wrong is neither: `yaml_events.py` reads those, and
 says what is wrong with them. A test holds both to the same values.
 """
 

@@ -8,8 +8,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from medperf.schemas.errors import InvalidDocumentError
+from medperf.schemas.yaml_events import Builder, event_stream
 from medperf.schemas.yaml_lines import read_lines
-from medperf.schemas.yaml_subset import Builder, dump, event_stream, parse
+from medperf.schemas.yaml_subset import dump, parse
 
 FIXTURES = Path(__file__).parent.parent / "fixtures" / "manifests"
 RESULTS = sorted((FIXTURES / "valid" / "result").glob("*.yaml"))
