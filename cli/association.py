@@ -7,7 +7,7 @@ import click
 from .benchmark_settings import priority
 from .desk import ask_to_close, ask_to_sign, json_option, workplace, yes_option
 from .groups import NearGroup
-from .output import confirm, print_json, print_table, print_text, say
+from .output import confirm, none_of, print_json, print_table, print_text, say
 from .review import print_review
 
 
@@ -49,10 +49,21 @@ def _side(model: str | None, data: str | None) -> tuple[Literal["models", "datas
 @click.option("--approved", "states", flag_value="approved")
 @click.option("--revoked", "states", flag_value="revoked")
 @click.option("--rejected", "states", flag_value="rejected", help="Whose proposal was closed.")
-@click.option("--benchmark", metavar="B", help="Only this benchmark's.")
+@click.option("--benchmark", "--benchmark_uid", "benchmark", metavar="B", help="Only this one's.")
+@click.option("--model_uid", "--model", "model_uid", metavar="M", help="Only this model's.")
+@click.option("--data_uid", "--dataset", "data_uid", metavar="D", help="Only this dataset's.")
+@click.option("--mine", is_flag=True, help="Only those of your models, datasets and benchmarks.")
 @json_option
 @click.pass_context
-def ls(ctx: click.Context, states: str | None, benchmark: str | None, as_json: bool) -> None:
+def ls(
+    ctx: click.Context,
+    states: str | None,
+    benchmark: str | None,
+    model_uid: str | None,
+    data_uid: str | None,
+    mine: bool,
+    as_json: bool,
+) -> None:
     """List the associations, those in open proposals included.
 
     Approved ones run at the sites; pending ones lack a signature, and the last column says
@@ -66,12 +77,76 @@ def ls(ctx: click.Context, states: str | None, benchmark: str | None, as_json: b
 
     with workplace(ctx) as place:
         found = list_associations(place, place.view(), benchmark=benchmark, say=say)
-    found = [one for one in found if states in (None, one.state)]
+        own = f"{place.owner}/"
+    known = len(found)
+    found = [
+        one
+        for one in found
+        if states in (None, one.state)
+        and (not mine or one.component.startswith(own) or one.benchmark.startswith(own))
+        and (model_uid is None or (one.part == "models" and _called(one.component, model_uid)))
+        and (data_uid is None or (one.part == "datasets" and _called(one.component, data_uid)))
+    ]
     if as_json:
         print_json(found)
         return
     rows = [(one.benchmark, one.component, one.state, one.why) for one in found]
-    print_table(("benchmark", "component", "state", "why"), rows, empty="There is none.")
+    empty = none_of(known, "association", empty="There is no association yet.")
+    print_table(("benchmark", "component", "state", "why"), rows, empty=empty)
+
+
+def _called(ref: str, uid: str) -> bool:
+    """Whether a uid, owner/name or a bare name, means this object."""
+    return uid in (ref, ref.rpartition("/")[2])
+
+
+@command.command("view")
+@_parts
+@json_option
+@click.pass_context
+def view_(
+    ctx: click.Context, benchmark: str, model_uid: str | None, data_uid: str | None, as_json: bool
+) -> None:
+    """Show one association: where it stands, who has signed it, whose signature is missing.
+
+    With its bytes as they are in the registry or in the proposal that brings it: the pins, and
+    the trial that went before. Of one that was rejected the reason is left.
+
+    \b
+    Examples:
+      medperf association view --benchmark chestxray --model_uid resnet
+      medperf association view --benchmark chestxray --data_uid hospital/chest --json
+    """
+    from ..reconciler.associations import view_association
+
+    side, component = _side(model_uid, data_uid)
+    with workplace(ctx) as place:
+        found = view_association(
+            place, place.view(), benchmark=benchmark, side=side, component=component, say=say
+        )
+    if as_json:
+        print_json({name: value for name, value in vars(found).items() if name != "text"})
+        return
+    print_text(f"{found.component} in {found.benchmark}: {found.state}")
+    why = () if found.missing else (found.why,)
+    for word, lines in (
+        ("why", why),
+        ("signed", found.signed),
+        ("missing", found.missing),
+        ("proposal", (found.proposal,)),
+        ("path", (found.path,)),
+        ("digest", (found.digest,)),
+    ):
+        for line in filter(None, lines):
+            print_text(f"  {word:<9} {line}")
+    if found.state == "pending":
+        option = "--model_uid" if side == "models" else "--data_uid"
+        print_text(
+            f"  they sign with: medperf association approve --benchmark {found.benchmark} "
+            f"{option} {found.component}"
+        )
+    if found.text:
+        print_text("\n" + found.text.rstrip())
 
 
 @command.command("approve")

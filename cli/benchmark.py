@@ -10,7 +10,7 @@ from .desk import ask_to_send, json_option, operational_option, workplace, yes_o
 from .groups import NearGroup
 from .inviting import invite
 from .objects import show
-from .output import print_json, print_table, print_text, say
+from .output import none_of, print_json, print_table, print_text, say
 from .trial import print_report
 
 
@@ -182,7 +182,9 @@ def ls(ctx: click.Context, mine: bool, as_json: bool) -> None:
         print_json(rows)
         return
     headers = ("benchmark", "active", "models", "datasets", "description")
-    print_table(headers, [tuple(row.values()) for row in rows], empty="There is no benchmark yet.")
+    known = len(view.benchmarks)
+    empty = none_of(known, "benchmark", empty="No benchmark is in the registry yet.")
+    print_table(headers, [tuple(row.values()) for row in rows], empty=empty)
     for path, waits in view.pending.items():
         if path.startswith("benchmarks/"):
             print_text(f"not in force: {path} waits for {', and for '.join(waits)}")

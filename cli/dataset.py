@@ -11,7 +11,7 @@ from .groups import NearGroup
 from .inviting import propose_association
 from .object_settings import dataset_settings
 from .objects import show
-from .output import print_json, print_table, print_text, say
+from .output import none_of, print_json, print_table, print_text, say
 from .stopping import stopped_by_signals
 
 
@@ -191,7 +191,10 @@ def ls(ctx: click.Context, local: bool, mine: bool, as_json: bool) -> None:
     """
     from ..reconciler.describing import describe
 
+    known = 0
+    rows: list[dict[str, object]]
     with workplace(ctx) as place:
+        own = f"{place.owner}/"
         if local:
             rows = [
                 {
@@ -208,19 +211,32 @@ def ls(ctx: click.Context, local: bool, mine: bool, as_json: bool) -> None:
                 {
                     "dataset": ref,
                     "preparator": item.manifest.spec.preparator.ref,
-                    "statistics": ", ".join(
-                        f"{name} {value}" for name, value in item.manifest.spec.statistics.items()
-                    ),
+                    "statistics": dict(item.manifest.spec.statistics),
                     "location": item.manifest.spec.location,
                 }
                 for ref, item in sorted(place.view().datasets.items())
-                if not mine or ref.startswith(place.owner + "/")
             ]
+            known = len(rows)
+            rows = [row for row in rows if not mine or str(row["dataset"]).startswith(own)]
     if as_json:
         print_json(rows)
         return
     headers = tuple(rows[0]) if rows else ()
-    print_table(headers, [tuple(row.values()) for row in rows], empty="There is no dataset yet.")
+    if local:
+        empty = "No dataset is prepared here yet: 'medperf dataset create' does that."
+    else:
+        nothing = (
+            "No dataset is in the registry yet. Those on this machine: 'medperf dataset ls "
+            "--local'; what waits to be merged: 'medperf proposal ls'."
+        )
+        empty = none_of(known, "dataset", empty=nothing)
+    print_table(headers, [tuple(map(_shown, row.values())) for row in rows], empty=empty)
+
+
+def _shown(value: object) -> object:
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {number}" for name, number in value.items())
+    return value
 
 
 @command.command("view")

@@ -12,7 +12,7 @@ from .groups import NearGroup
 from .inviting import associate_model
 from .object_settings import cube_settings
 from .objects import show
-from .output import print_json, print_table, print_text, say
+from .output import none_of, print_json, print_table, print_text, say
 from .outputs import Output
 
 if TYPE_CHECKING:
@@ -243,7 +243,8 @@ def ls(ctx: click.Context, mine: bool, as_json: bool) -> None:
         )
         for item in items
     ]
-    print_table(("cube", "role", "engines", "digest"), rows, empty="There is no cube yet.")
+    empty = none_of(len(view.cubes), "cube", empty="No cube is in the registry yet.")
+    print_table(("cube", "role", "engines", "digest"), rows, empty=empty)
 
 
 @command.command("view")

@@ -161,6 +161,11 @@ def several(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
+def none_of(number: int, noun: str, *, empty: str) -> str:
+    """Why a list has no row: nothing is there at all, or none of it was asked for."""
+    return f"Of {several(number, noun)} none is among those you asked for." if number else empty
+
+
 def confirm(question: str, *, yes: bool) -> None:
     """Goes on only after a yes: by `-y`, or typed at a terminal."""
     if yes:

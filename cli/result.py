@@ -8,7 +8,7 @@ import click
 
 from .desk import json_option, workplace, yes_option
 from .groups import NearGroup
-from .output import confirm, print_json, print_table, print_text, say
+from .output import confirm, none_of, print_json, print_table, print_text, say
 from .runs import print_published
 from .withdrawing import withdraw
 
@@ -80,12 +80,16 @@ def ls(
                 return
             print_table(
                 ("result", "state", "metrics", "bits"),
-                [(one.name, one.state, len(one.metrics), one.bits) for one in waiting],
-                empty="There is none here.",
+                [
+                    (one.name, _stands(one.state, one.reason), len(one.metrics), one.bits)
+                    for one in waiting
+                ],
+                empty="No finished run is here that is not published yet: see 'medperf plan'.",
             )
             return
         view = place.view()
         wanted = results.filter_of(view, benchmark=benchmark, model=model, dataset=dataset)
+        known = len(view.snapshot.results)
         found = [
             one
             for one in results.published(view, owner=place.owner if mine else None)
@@ -99,7 +103,12 @@ def ls(
         for one in found
     ]
     headers = ("result", "dataset", "model", "state", "day")
-    print_table(headers, rows, empty="No result is published yet.")
+    empty = none_of(known, "published result", empty="No result is published yet.")
+    print_table(headers, rows, empty=empty)
+
+
+def _stands(state: str, reason: str) -> str:
+    return f"{state} ({reason})" if state == "proposed" and reason else state
 
 
 def _once(*words: str) -> list[str]:
@@ -122,7 +131,8 @@ def view_(ctx: click.Context, uid: str, as_json: bool) -> None:
     """Show the result UID: a local result's name, or the path or name of a published one.
 
     A local one shows what would leave, and what is suppressed and why; a published one its file
-    as it is in the registry.
+    as it is in the registry, and on standard error what it is worth: valid, withdrawn, or
+    invalid and why.
 
     \b
     Example:
@@ -137,8 +147,9 @@ def view_(ctx: click.Context, uid: str, as_json: bool) -> None:
         for one in published:
             if uid in (one.name, one.path, one.path.rpartition("/")[2].removesuffix(".yaml")):
                 if as_json:
-                    print_json(_fields(one))
+                    print_json({"name": one.name, **_fields(one)})
                 else:
+                    say(f"{one.path} is {one.sentence}")
                     print_text(view.result_item(one.path).data.decode().rstrip())
                 return
         run = results.find_run(plan.runs, uid, published=[one.name for one in published])
@@ -147,6 +158,7 @@ def view_(ctx: click.Context, uid: str, as_json: bool) -> None:
         print_json(local[0] if local else run)
     elif local:
         _print_local(local[0])
+        print_text(local[0].explanation)
     else:
         print_text(f"{run.pair.local_name} is {run.state}: {run.explanation}")
 

@@ -11,7 +11,10 @@ if TYPE_CHECKING:
     from ..reconciler.plan import Plan, PlannedRun
     from ..reconciler.publish import Published
 
-NOTHING = "Nothing is asked of this site: no dataset of yours takes part in a benchmark yet."
+NOTHING = (
+    "Nothing is asked of this site: no dataset of yours takes part in a benchmark yet.\n"
+    "'medperf association ls --mine' shows what waits for a signature."
+)
 
 
 def print_plan(plan: "Plan") -> None:

@@ -29,6 +29,8 @@ class LocalResult:
     name: str
     pair: Pair
     state: str
+    reason: str
+    explanation: str
     metrics: Mapping[str, Decimal | int]
     suppressed: tuple[Suppressed, ...]
     bits: int
@@ -46,6 +48,7 @@ class PublishedResult:
     dataset: str
     model: str
     answer: str
+    reasons: tuple[str, ...]
     marks: tuple[str, ...]
     signed_by: str
     day: str
@@ -58,6 +61,14 @@ class PublishedResult:
         return ".".join(
             ref.rpartition("/")[2] for ref in (self.benchmark, self.model, self.dataset)
         )
+
+    @property
+    def sentence(self) -> str:
+        """What it is worth, and by whom, as words for a person."""
+        by = f", signed by {self.signed_by}" if self.signed_by else ""
+        words = ", ".join(dict.fromkeys((self.answer, *self.marks)))
+        why = f": {'; '.join(self.reasons)}" if self.reasons else ""
+        return f"{words}{by}{why}"
 
 
 @dataclass(frozen=True)
@@ -109,6 +120,7 @@ def _published(view: View, path: str, result: Result) -> PublishedResult:
         dataset=spec.dataset.ref,
         model=spec.model.ref,
         answer=state.answer,
+        reasons=state.reasons,
         marks=() if standing in ("current", "invalid") else (standing,),
         signed_by=state.signed_by,
         day=spec.run.day,
@@ -144,6 +156,8 @@ def _local(place: Workplace, view: View, run: PlannedRun) -> LocalResult:
         name=run.pair.local_name,
         pair=run.pair,
         state=str(run.state),
+        reason=run.reason,
+        explanation=run.explanation,
         metrics=kept.metrics,
         suppressed=kept.suppressed,
         bits=kept.bits,
@@ -186,6 +200,7 @@ def find_run(runs: Sequence[PlannedRun], uid: str, *, published: Sequence[str] =
     close = nearest(uid, {*(run.pair.local_name for run in runs), *published})
     hint = f" Did you mean {' or '.join(close)}?" if close else ""
     where = "There is no result and this site has" if published else "This site has"
+    hint = hint or " 'medperf plan' shows this site's runs, 'medperf result ls' what is published."
     raise UsageError(f"{where} no run {uid!r}.{hint}")
 
 

@@ -51,3 +51,29 @@ def test_a_command_has_a_line_a_paragraph_and_an_example(words: str) -> None:
 )
 def test_what_is_listed_or_viewed_can_be_read_by_programs(words: str) -> None:
     assert "--json" in {name for one in COMMANDS[words].params for name in one.opts}
+
+
+NAMES = """
+    login
+    registry init|verify|keys|log|compare|upgrade|protect
+    owner ls|view|join|add-key|retire-key
+    mlcube ls|view|create|submit|associate|package|run-test
+    dataset ls|view|create|submit|associate|check|export|import
+    benchmark ls|view|submit|associate|run|settings
+    association ls|view|approve|reject|revoke|priority
+    result ls|view|submit|release|verify|withdraw
+    proposal ls|view|try|merge|close
+    test run|ls|view
+    plan|reconcile|status|explain|retry|approve-run|suspend|resume|doctor
+    validate
+    profile|storage|bundle|completion
+"""
+
+
+def test_every_name_that_people_were_promised_is_there() -> None:
+    for line in NAMES.split("\n"):
+        *group, names = line.split() or ("",)
+        for name in filter(None, names.split("|")):
+            words = " ".join((*group, name))
+            there = words in COMMANDS or any(one.startswith(f"{words} ") for one in COMMANDS)
+            assert there, words
