@@ -2,9 +2,10 @@
 
 A proposal is its branch. A merge pushes main and deletes the branch, all or nothing. A proposal
 that is closed leaves its record at refs/medperf/closed/<branch>/<12 digits of its head>, so the
-same branch may be proposed, and closed, again.
+same branch may be proposed, and closed, again; the very same commit too, at …-2 and so on.
 """
 
+import itertools
 from collections.abc import Mapping, Sequence
 
 from ..git import MAIN, Repository
@@ -62,12 +63,15 @@ class LocalForge:
         return merge.commit
 
     def close(self, closing: Closing) -> None:
-        """Delete the branch and leave its record."""
+        """Delete the branch and leave its record, beside those of the very same commit."""
+        first = f"{CLOSED}/{closing.branch}/{closing.head[:12]}"
+        names = itertools.chain([first], (f"{first}-{number}" for number in itertools.count(2)))
+        record = next(name for name in names if self._repo.resolve(name) is None)
         self._repo.push(
             self._url,
             {
                 f"refs/heads/{closing.branch}": (None, closing.head),
-                f"{CLOSED}/{closing.branch}/{closing.head[:12]}": (closing.record, None),
+                record: (closing.record, None),
             },
         )
 
