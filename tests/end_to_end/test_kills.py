@@ -22,6 +22,7 @@ class Pass:
     """A running `medperf reconcile` of the hospital, whose words are read line by line."""
 
     def __init__(self, world: World, *options: str, home: str = "hospital") -> None:
+        self.world = world
         self.log = world.folder / f"reconcile-{secrets.token_hex(4)}.log"
         with self.log.open("w") as log:
             self.process = subprocess.Popen(
@@ -33,12 +34,23 @@ class Pass:
             )
 
     def wait_for_task(self, name: str, seconds: float = 60) -> None:
-        """Returns when the program of a cube runs below the pass."""
+        """Returns when the program of a cube runs for this pass, and not for another one here."""
         until(
-            lambda: any(f"main.py {name}" in words for _, words in processes().values()),
+            lambda: any(f"main.py {name}" in words for words in self.programs()),
             seconds,
             f"{name} runs; {self.log.read_text()}",
         )
+
+    def programs(self) -> list[str]:
+        """The commands below this pass, and those of its containers, which are Docker's."""
+        below = [words for _, words in self.family()]
+        place = self.world.hospital
+        if place.engine.name != "docker":
+            return below
+        ours = ["--filter", f"name={place.label_prefix}", "--format", "{{.Command}}"]
+        words = ["docker", "ps", "--no-trunc", *ours]
+        listed = subprocess.run(words, check=True, capture_output=True, text=True)
+        return [*below, *listed.stdout.splitlines()]
 
     def models(self) -> int:
         """How many models infer below the pass."""
