@@ -123,8 +123,9 @@ class Reader:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
-                pipesize=_PIPE,
             )
+            for pipe in (self._process.stdin, self._process.stdout):
+                _widen(pipe)
 
     def send(self, blobs: Blobs) -> None:
         """Hand over a portion."""
@@ -159,6 +160,14 @@ class Reader:
                     with suppress(OSError):
                         pipe.close()
             process.wait()
+
+
+def _widen(pipe: IO[bytes] | None) -> None:
+    """Give a pipe room for a portion, where the system can: elsewhere it is only slower."""
+    with suppress(ImportError, AttributeError, OSError):
+        import fcntl
+
+        fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, _PIPE)  # type: ignore[arg-type]  # it is a pipe
 
 
 _Found = tuple[list[Read], list[tuple[str, Checked]]]
