@@ -25,7 +25,7 @@ from .supervise import Command, supervise
 LONGEST = 6 * 3600.0
 MOST = DEFAULT_LIMITS.size
 PATIENCE = 300.0
-"""Seconds in which something must be written: packing and unpacking write all the time."""
+"""Seconds in which something must be changed: packing and unpacking write all the time."""
 _LOOK = 5.0
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
@@ -80,11 +80,11 @@ def run_build(
 
 
 class _Watch:
-    """Ends a build that has written nothing for a while, neither bytes nor files, or too much."""
+    """Ends a build that has changed nothing for a while, or written too much."""
 
     def __init__(self, *places: Path) -> None:
         self._places = places
-        self._seen = (0, 0)
+        self._seen = (0, 0, 0)
         self._since = time.monotonic()
         self._next = 0.0
 
@@ -103,9 +103,9 @@ class _Watch:
         return "timeout" if now - self._since > PATIENCE else None
 
 
-def _written(places: Sequence[Path]) -> tuple[int, int]:
-    """Bytes on disk and entries below these places."""
-    used = count = 0
+def _written(places: Sequence[Path]) -> tuple[int, int, int]:
+    """Bytes on disk and entries below these places, and when anything there was last changed."""
+    used = count = newest = 0
     waiting = [os.fspath(place) for place in places]
     while waiting:
         path = waiting.pop()
@@ -113,8 +113,9 @@ def _written(places: Sequence[Path]) -> tuple[int, int]:
             status = os.lstat(path)
             used += status.st_blocks * 512
             count += 1
+            newest = max(newest, status.st_ctime_ns)  # modes too: they are set at the end
             if os.path.isdir(path) and not os.path.islink(path):  # noqa: PTH112, PTH114
                 waiting.extend(os.path.join(path, name) for name in os.listdir(path))  # noqa: PTH118, PTH208
         except OSError:
             continue  # gone in the meantime
-    return used, count
+    return used, count, newest
