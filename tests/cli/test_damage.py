@@ -90,8 +90,8 @@ def test_a_file_where_answers_should_go_is_named(desks: Desks, tmp_path: Path) -
     taken = tmp_path / "taken"
     taken.write_text("mine")
     answer = desks.hospital("registry", "keys", "--format", "pem", "-o", str(taken))
-    assert answer.code == 1
-    assert f"({taken}). Something else lies there already" in answer.said
+    assert answer.code == 2
+    assert f"Directory '{taken}' is a file." in answer.said
     assert taken.read_text() == "mine"
 
 
