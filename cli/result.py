@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ..reconciler.plan import CLOSED
 from .desk import json_option, workplace, yes_option
 from .groups import NearGroup
 from .output import confirm, none_of, print_json, print_table, print_text, say
@@ -109,7 +108,7 @@ def ls(
 
 
 def _stands(state: str, reason: str) -> str:
-    return f"{state} ({reason})" if reason == CLOSED else state
+    return f"{state} ({reason})" if state == "proposed" and reason else state
 
 
 def _once(*words: str) -> list[str]:
@@ -233,7 +232,7 @@ def _decide(
 
     if (uid is None) != all_:
         raise click.UsageError("Name one result, or say --all.")
-    _, waiting = results.awaiting(place, uid, "declined" if decline else "released", say=say)
+    _, waiting = results.awaiting(place, uid, "declined" if decline else "released")
     if not waiting:
         print_text("No result awaits a decision.")
         return 0

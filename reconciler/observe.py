@@ -221,7 +221,6 @@ def _here(place: Workplace, view: View, asked: Asked, around: _Around) -> Here:
         withheld=withheld,
         released=_released(place.profile, pair, record, shown, agreed),
         agreed=agreed if two else (),
-        returned=record.returned or "",
         declined=decision is not None and decision.answer == "declined",
         consented=_consented(place.profile, record),
         failure=last.failure if last else "",

@@ -29,7 +29,6 @@ from .plan import Pair, Plan, State
 from .proposed import ask_forge
 from .publish import Published
 from .release import publish_released, released
-from .returned import ask_again
 from .unshown import unshown
 from .workplace import Workplace
 
@@ -81,8 +80,6 @@ def reconcile(
         _clean(at_work)
         plan = run_due(at_work)
         published = None
-        if ask_again(place, plan.runs, say=say):
-            _, plan = look(place, fetch=False)
         if released(plan, wanted) or unshown(place.repository):
             published = _publish(at_work)
             _, plan = look(place)

@@ -105,7 +105,6 @@ class Here:
     `obstacle` is why this site cannot run it now, `problem` the sentence. `attempts` counts the
     tries that failed, `failure` is the class of the last one; `next_try` in seconds since 1970.
     `closed` is where a proposal is shown that has it and was closed without a merge.
-    `returned` is why one was closed whose branch is gone, until somebody decides anew.
     `agreed` are the people who have agreed to the release, where one more is asked for.
     """
 
@@ -118,7 +117,6 @@ class Here:
     withheld: tuple[str, ...] = ()
     released: bool = False
     agreed: tuple[str, ...] = ()
-    returned: str = ""
     declined: bool = False
     consented: bool = True
     failure: str = ""
@@ -202,9 +200,7 @@ def _decide(asked: Asked, here: Here, now: float) -> tuple[State, Step, str, str
         if here.agreed:
             agreed = " and ".join(here.agreed)
             text = f"{agreed} has agreed that it leaves; a second person must agree too. {text}"
-        if here.returned:
-            text = f"Its proposal was closed without a merge: {here.returned}. {text}"
-        return State.AWAITING_RELEASE, none, CLOSED if here.returned else "", text
+        return State.AWAITING_RELEASE, none, "", text
     if here.obstacle:
         return State.BLOCKED, none, here.obstacle, here.problem
     if not here.consented:

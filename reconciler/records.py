@@ -60,7 +60,7 @@ class Decision(Part):
 
 
 class Record(Part):
-    """One run's record; `returned` is why its proposal was closed, until somebody decides anew."""
+    """One run's record."""
 
     run_key: Hex64
     benchmark: Pin
@@ -71,7 +71,6 @@ class Record(Part):
     attempts: Many[Attempt] = ()
     done: Done | None = None
     decision: Decision | None = None
-    returned: str | None = None
 
     def next_try(self) -> float:
         """When a failed run may be tried again, in seconds since 1970."""
@@ -188,7 +187,7 @@ class Runs:
             known = tuple(one for one in before.signed if one.by != signed.by)
         now = (*known, signed) if signed is not None else ()
         decision = Decision(answer=answer, shown=shown, signed=now)
-        record = record.model_copy(update={"decision": decision, "returned": None})
+        record = record.model_copy(update={"decision": decision})
         self.folder(pair).write(record)
         return record
 

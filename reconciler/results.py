@@ -1,6 +1,6 @@
 """Results: local ones with what would leave, what a person decides, and published ones."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Literal
@@ -16,7 +16,6 @@ from .observe import look
 from .plan import CLOSED, Pair, PlannedRun, State
 from .proposed import ask_forge, propose_again
 from .release import publish_released as publish_released
-from .returned import ask_again
 from .second_person import sign_release, who_agreed
 from .workplace import Actor, Workplace
 
@@ -206,23 +205,17 @@ def find_run(runs: Sequence[PlannedRun], uid: str, *, published: Sequence[str] =
 
 
 def awaiting(
-    place: Workplace,
-    uid: str | None,
-    answer: Answer = "released",
-    *,
-    say: Callable[[str], None] = lambda _: None,
+    place: Workplace, uid: str | None, answer: Answer = "released"
 ) -> tuple[View, list[LocalResult]]:
     """The results that a person can decide about: the one that is named, or all that wait.
 
     One whose proposal was closed can be let out again, and no more be kept.
     """
     view, plan = look(place)
-    if ask_again(place, plan.runs, say=say):
-        view, plan = look(place, fetch=False)
     results = local(place, view, plan.runs)
     if uid is not None:
         run = find_run(plan.runs, uid)
-        if run.state is State.PROPOSED and ask_forge(place, say=say):
+        if run.state is State.PROPOSED and ask_forge(place, say=lambda _: None):
             view, plan = look(place, fetch=False)
             run = find_run(plan.runs, uid)
         chosen = [one for one in results if one.pair.key == run.pair.key]

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from medperf.reconciler import publish as room
-from medperf.reconciler.passes import Summary, reconcile
+from medperf.reconciler.passes import Summary
 from medperf.reconciler.proposed import proposed_paths
 from medperf.reconciler.release import publish_released
 from medperf.reconciler.results import awaiting, decide
@@ -75,44 +75,6 @@ def test_a_closed_proposal_does_not_stop_the_site(open_world: World) -> None:
     assert world.tip(BRANCH) == ""
     assert set(world.states().values()) == {"due"}
     assert world.reconcile().published is not None
-
-
-def test_a_result_whose_proposal_was_closed_awaits_its_release_again(world: World) -> None:
-    world.reconcile()
-
-    def release(uid: str | None = None) -> str:
-        """Lets the one that waits out; its state before."""
-        _, (waiting,) = awaiting(world.hospital, uid)
-        decide(world.hospital, waiting, "released")
-        return f"{waiting.state} {waiting.reason}".rstrip()
-
-    assert release() == "awaiting-release"
-    assert world.reconcile().published is not None
-    close_proposal(world.committee, BRANCH, "The numbers look swapped.\n\nAsk \u202eBob.")
-    said: list[str] = []
-    summary = reconcile(world.hospital, say=said.append)
-    assert summary.published is None
-    assert said == [
-        "The proposal of toy.ref.chest was closed: The numbers look swapped. Ask ?Bob. It awaits "
-        "its release."
-    ]
-    run = world.run()
-    assert (run.state, run.reason) == ("awaiting-release", "closed")
-    assert "closed without a merge: The numbers look swapped. Ask ?Bob." in run.explanation
-    assert "The numbers look swapped" in world.medperf("plan").stdout
-    assert "awaiting-release (closed)" in world.medperf("result", "ls", "--local").stdout
-    assert world.reconcile().published is None, "nothing is proposed again by itself"
-
-    # a person lets it out again; the very same commit can be closed once more, before any pass
-    assert release("toy.ref.chest") == "awaiting-release closed"
-    assert world.run().reason == ""
-    assert world.reconcile().published is not None
-    close_proposal(world.committee, BRANCH, "Still swapped.")
-    assert world.run().state == "due"
-    assert release() == "awaiting-release closed"
-    assert world.reconcile().published is not None
-    world.accept(BRANCH)
-    assert world.run().state == "published"
 
 
 def test_a_proposal_that_the_forge_has_closed_is_left_as_it_is(

@@ -306,6 +306,23 @@ def test_closing_keeps_the_reason_and_the_branch_may_come_again(world: World) ->
     assert "error" not in world.fsck()
 
 
+def test_the_very_same_commit_may_be_closed_again(world: World) -> None:
+    made = world.propose()
+    for _ in range(3):
+        world.bob.push(world.url, {f"refs/heads/{made.branch}": (made.head, None)})
+        proposals.close(
+            world.bob,
+            world.url,
+            proposal=made,
+            reason="Too few cases.",
+            author=ALICE,
+            signer=world.alices,
+        )
+        assert world.branches() == {"main"}
+        proposals.list_open(world.bob, world.url)
+    assert len(proposals.list_rejected(world.bob, world.url)) == 3
+
+
 def test_a_proposal_that_moved_is_not_closed_unseen(world: World) -> None:
     seen = world.propose()
     world.propose(BRANCH, {"more": b"1"})
