@@ -10,12 +10,11 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import yaml
-
 from medperf.registry.git import MAIN, Author, Repository
 from medperf.registry.paths import association_path
 from medperf.runner import seal
 from medperf.runner.content import content_hash
+from medperf.schemas import documents
 from tests.registry.world import REGISTRY_ID, cube_manifest, signer
 
 from .measure import BIN, Sample, call, command, in_turn, timed
@@ -61,7 +60,7 @@ def site(folder: Path, built: Built, owner: str = SITE) -> dict[str, str]:
         "engine": "sandbox",
     }
     config = {"active": "default", "profiles": {"default": profile}}
-    (home / "config.yaml").write_text(yaml.safe_dump(config))
+    (home / "config.yaml").write_bytes(documents.dump(config))
     return {"MEDPERF_HOME": str(home)}
 
 
@@ -189,9 +188,7 @@ def _proposal(
 
     As in a workflow: a fresh clone, in which nothing was judged before.
     """
-    from medperf.schemas.documents import dump
-
-    cube = {"cubes/modeler0/newest.yaml": dump(cube_manifest("modeler0/newest", "model"))}
+    cube = {"cubes/modeler0/newest.yaml": documents.dump(cube_manifest("modeler0/newest", "model"))}
     path = association_path(benchmark(0), "datasets", dataset(0, 0))
     with Repository.open(built.url) as repository:
         tip = repository.resolve(MAIN) or ""

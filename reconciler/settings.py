@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import (
     AfterValidator,
@@ -24,6 +24,9 @@ from pydantic.alias_generators import to_camel
 
 from ..schemas.errors import DataError, UsageError
 from ..schemas.manifests import Bytes, Commit, Many, Name, Ref, RegistryId, TaskName
+
+if TYPE_CHECKING:
+    from ruamel.yaml import YAML
 
 _UNITS = {"Ki": 1 << 10, "Mi": 1 << 20, "Gi": 1 << 30}
 _SPANS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -213,30 +216,18 @@ class Home:
 
         With `activate`, or where there is no other, it becomes the active one.
         """
-        from io import StringIO
-
-        from ruamel.yaml import YAML
-
         self.read()  # a file that cannot be read is not overwritten
-        yaml = YAML()
-        document: Any = yaml.load(self.file.read_text()) if self.file.exists() else {}
+        yaml = _yaml()
+        document: Any = yaml.load(self.file.read_text("utf-8")) if self.file.exists() else {}
         if activate or "active" not in document:
             document["active"] = name
         fields = profile.model_dump(by_alias=True, exclude_none=True, mode="json")
         document.setdefault("profiles", {})[name] = fields
-        stream = StringIO()
-        yaml.dump(document, stream)
         self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
-        beside = self.file.with_name(f"config.yaml.{os.getpid()}.tmp")
-        beside.write_text(stream.getvalue())
-        beside.replace(self.file)
+        self._write(yaml, document)
 
     def forget(self, name: str) -> None:
         """Takes a profile out of the file; a UsageError for the active one, if there are others."""
-        from io import StringIO
-
-        from ruamel.yaml import YAML
-
         config = self.read()
         if config is None or name not in config.profiles:
             raise UsageError(f"There is no profile {name!r} in {self.file}.")
@@ -247,14 +238,25 @@ class Home:
         if len(config.profiles) == 1:
             self.file.unlink()
             return
-        yaml = YAML()
-        document: Any = yaml.load(self.file.read_text())
+        yaml = _yaml()
+        document: Any = yaml.load(self.file.read_text("utf-8"))
         del document["profiles"][name]
-        stream = StringIO()
-        yaml.dump(document, stream)
+        self._write(yaml, document)
+
+    def _write(self, yaml: "YAML", document: Any) -> None:
         beside = self.file.with_name(f"config.yaml.{os.getpid()}.tmp")
-        beside.write_text(stream.getvalue())
+        with beside.open("w", encoding="utf-8") as stream:
+            yaml.dump(document, stream)
         beside.replace(self.file)
+
+
+def _yaml() -> "YAML":
+    """What keeps a person's comments, and writes in the form that every command reads at once."""
+    from ruamel.yaml import YAML
+
+    yaml = YAML()
+    yaml.indent(mapping=2, sequence=4, offset=2)
+    return yaml
 
 
 def _sentence(file: Path, line_of: Any, item: dict[str, Any]) -> str:

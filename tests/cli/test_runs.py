@@ -165,7 +165,7 @@ def test_where_nothing_is_new_nothing_is_loaded_that_runs_or_judges(published: D
     assert published.hospital("plan").code == 0
     heavy = "cryptography docker jsonschema ruamel spython tarfile numpy medperf.runner.flows "
     heavy += "medperf.runner.cubes medperf.reconciler.execute medperf.reconciler.disclosure "
-    heavy += "medperf.schemas.metrics medperf.registry.validate"
+    heavy += "medperf.schemas.metrics medperf.registry.validate yaml medperf.runner.engines.sandbox"
     script = (
         "import sys; from medperf.cli.app import run; assert run(sys.argv[2:]) == 0;"
         "sys.exit(', '.join(set(sys.argv[1].split()) & set(sys.modules)) or 0)"

@@ -16,6 +16,7 @@ from medperf.reconciler.settings import (
     in_seconds,
 )
 from medperf.schemas.errors import DataError, UsageError
+from medperf.schemas.yaml_lines import read_lines
 
 PROFILE = Profile(
     registry=Enrolment(
@@ -39,6 +40,15 @@ def test_a_saved_profile_is_read_back_and_active_where_that_is_said(tmp_path: Pa
     assert home.profile()[0] == "default", "the first one, until another is activated"
     home.save("other", PROFILE, activate=True)
     assert home.profile()[0] == "other"
+    assert home.profile("default") == ("default", PROFILE)
+
+
+def test_settings_are_written_in_the_form_that_is_read_by_lines(tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    home.save("default", PROFILE)
+    home.save("other", PROFILE)
+    home.forget("other")
+    assert read_lines(home.file.read_text()) is not None
     assert home.profile("default") == ("default", PROFILE)
 
 
