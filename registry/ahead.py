@@ -15,6 +15,7 @@ sides.
 import gc
 import marshal
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 # that both have as much to do.
 _SHARE = "8"
 _PIPE = 1 << 20  # bytes: a whole portion, so that nobody waits while the other starts or reads
+PATIENCE = 300.0  # seconds for a portion, which takes one: somebody has stopped the process
 LEAST = 1000  # blobs in a first portion, behind which a process is worth its start
 P = TypeVar("P")
 Blobs = Sequence[tuple[str, str]]  # by path and id
@@ -143,6 +145,8 @@ class Reader:
         if process is None or process.stdout is None:
             return [], []
         try:
+            if not select.select([process.stdout], [], [], PATIENCE)[0]:
+                raise TimeoutError
             documents, statements = marshal.load(process.stdout)  # noqa: S302 - a child of ours
         except (OSError, EOFError, ValueError, TypeError):
             self.close()

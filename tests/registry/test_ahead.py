@@ -5,6 +5,8 @@ import io
 import json
 import marshal
 import os
+import signal
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -147,6 +149,24 @@ def test_without_the_process_it_goes_on_alone(
     monkeypatch.setattr(ahead.Reader, "send", killing)
     check_same(world, tmp_path / "index.sqlite")
     assert len(sent) > 3
+
+
+def test_a_process_that_somebody_stopped_is_not_waited_for_for_ever(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begin = ahead.Reader.__init__
+    stopped: list[subprocess.Popen[bytes]] = []
+
+    def stopping(self: ahead.Reader, folder: Path) -> None:
+        begin(self, folder)
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
+        stopped.append(self._process)
+
+    monkeypatch.setattr(ahead, "PATIENCE", 0.5)
+    monkeypatch.setattr(ahead.Reader, "__init__", stopping)
+    check_same(world, tmp_path / "index.sqlite")
+    assert [process.poll() for process in stopped] == [-signal.SIGKILL]
 
 
 def test_the_process_ends_with_its_input(world: World) -> None:
