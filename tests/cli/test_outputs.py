@@ -3,7 +3,9 @@
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import click
@@ -122,11 +124,28 @@ def test_what_can_be_written_is_taken_and_nothing_is_made(tmp_path: Path) -> Non
     assert sorted(one.name for one in here.iterdir()) == ["folder", "old"]
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="modes do not bind root")
-def test_a_folder_that_may_not_be_written_is_refused(tmp_path: Path) -> None:
-    tmp_path.chmod(0o500)
-    with pytest.raises(click.BadParameter, match="Permission denied"):
-        Output("file").convert(str(tmp_path / "new"), None, None)
+@contextmanager
+def as_an_ordinary_user() -> Iterator[None]:
+    """Modes do not bind root, so as root this is done as nobody."""
+    root = os.geteuid() == 0
+    if root:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        if root:
+            os.seteuid(0)
+
+
+def test_a_folder_that_may_not_be_written_is_refused() -> None:
+    with tempfile.TemporaryDirectory() as name:  # pytest's own folders are closed to others
+        folder = Path(name)
+        folder.chmod(0o777)
+        with as_an_ordinary_user():
+            Output("file").convert(str(folder / "new"), None, None)
+        folder.chmod(0o555)
+        with as_an_ordinary_user(), pytest.raises(click.BadParameter, match="Permission denied"):
+            Output("file").convert(str(folder / "new"), None, None)
 
 
 def test_a_real_command_says_it_before_it_works(tmp_path: Path) -> None:
