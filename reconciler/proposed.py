@@ -14,7 +14,7 @@ import itertools
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from ..registry.forges import forge_of
@@ -121,35 +121,51 @@ def closed_ones(repository: Repository) -> Mapping[str, Closed]:
 def ask_forge(place: Workplace, *, say: Callable[[str], None]) -> bool:
     """Asks which of this site's proposals were closed; whether the answer is another than before.
 
-    A forge that does not answer is told of by `say`, and what is known still stands.
+    A forge that does not answer is told of by `say`, and what is known still stands; it does, too,
+    where nobody can be asked.
     """
-    site = place.profile.me.site
-    if site is None:
-        return False
     repository = place.repository
-    known, found = closed_ones(repository), {}
+    before = closed_ones(repository)
     forge = forge_of(repository, place.url)
     try:
-        for one in waiting(repository, f"{place.owner}/{site.name}"):
-            shown = forge.closed(one.name, one.head, at=one.at or place.url)
-            if shown:
-                before = known.get(one.key)
-                found[one.key] = Closed(shown, before.again if before else ())
+        answers = {
+            one.key: forge.closed(one.name, one.head, at=one.at or place.url)
+            for one in _mine(place)
+        }
     except RegistryError as error:
         say(f"Whether a proposal of results was closed is not known: {error}")
         return False
-    if found == known:
-        return False
-    _keep(repository, found)
-    return True
+    known = closed_ones(repository)  # once more: a person may have released a result meanwhile
+    found: dict[str, Closed] = {}
+    for key, shown in answers.items():
+        if shown:
+            found[key] = replace(known.get(key, Closed(shown)), shown=shown)
+        elif shown is None and key in known:
+            found[key] = known[key]
+    if found != known:
+        _keep(repository, found)
+    return found != before
 
 
-def propose_again(repository: Repository, path: str) -> None:
+def propose_again(place: Workplace, path: str) -> None:
     """Takes a result off the closed proposals that it is on, so that it is proposed anew."""
+    repository = place.repository
+    if not closed_ones(repository):
+        return
+    with_it = {one.key for one in _mine(place) if path in one.paths}
     known = closed_ones(repository)
-    now = {key: Closed(one.shown, tuple(sorted({*one.again, path}))) for key, one in known.items()}
+    now = {
+        key: replace(one, again=tuple(sorted({*one.again, path}))) if key in with_it else one
+        for key, one in known.items()
+    }
     if now != known:
         _keep(repository, now)
+
+
+def _mine(place: Workplace) -> Iterator[Branch]:
+    """What waits of this site; nothing where the profile has none."""
+    site = place.profile.me.site
+    return waiting(place.repository, f"{place.owner}/{site.name}") if site else iter(())
 
 
 def _keep(repository: Repository, closed: Mapping[str, Closed]) -> None:

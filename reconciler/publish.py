@@ -103,12 +103,18 @@ def show_again(repository: Repository, url: str, *, told: Callable[[Proposed], N
         forge = forge_of(repository, url)
         head = repository.fetch_ref(forge.target(branch), f"refs/heads/{branch}")
         main = repository.resolve(MAIN)
-        if head is not None and main is not None and not repository.is_ancestor(head, main):
+        if _is_closed(repository, branch, head):
+            pass  # it has been shown, and is left as it is
+        elif head is not None and main is not None and not repository.is_ancestor(head, main):
             new = added(repository, main, head) or ()
             address = forge.open(branch, head=head, title=_title(branch))
             results = sum(path.endswith(".yaml") for path in new)
             told(Proposed(branch, head, results, address))
         shown(repository, branch)
+
+
+def _is_closed(repository: Repository, branch: str, head: str | None) -> bool:
+    return head is not None and key_of(branch, head) in closed_ones(repository)
 
 
 def _title(branch: str) -> str:
@@ -136,9 +142,7 @@ class _Desk:
         def build(head: str | None) -> str:
             nonlocal fresh, left
             main = self._main()
-            if head is not None and key_of(branch, head) in closed_ones(
-                repository
-            ):  # it is left as it is, with what is on it
+            if _is_closed(repository, branch, head):  # it is left as it is, with what is on it
                 fresh, left = (), ready
                 raise _NothingNewError(None)
             is_open = head is not None and not repository.is_ancestor(head, main)
@@ -155,6 +159,7 @@ class _Desk:
             fresh, left = missing[:room], missing[room:]
             if not fresh:
                 raise _NothingNewError(head if is_open else None)
+            on_its_way(repository, branch)
             return repository.commit(
                 [parent],
                 parent,
@@ -168,14 +173,16 @@ class _Desk:
         forge = forge_of(repository, self.url)
         target = forge.target(branch)
         remember(repository, self.url, target)
-        with on_its_way(repository, branch):
-            try:
-                commit = repository.write(target, f"refs/heads/{branch}", build)
-            except _NothingNewError as error:
-                if error.open is not None:  # it may be shown to nobody
-                    forge.open(branch, head=error.open, title=_title(branch))
-                return None, left
-            address = forge.open(branch, head=commit, title=_title(branch))
+        try:
+            commit = repository.write(target, f"refs/heads/{branch}", build)
+        except _NothingNewError as error:
+            if error.open is not None:  # it may be shown to nobody
+                on_its_way(repository, branch)
+                forge.open(branch, head=error.open, title=_title(branch))
+            shown(repository, branch)
+            return None, left
+        address = forge.open(branch, head=commit, title=_title(branch))
+        shown(repository, branch)
         return Proposed(branch, commit, len(fresh), address), left
 
     def _main(self) -> str:

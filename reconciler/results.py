@@ -241,7 +241,7 @@ def decide(
             raise WithheldError(result.withheld)
         pair = result.pair
         path = result_path(pair.benchmark, pair.dataset, pair.model, pair.key)
-        propose_again(place.repository, path)
+        propose_again(place, path)
     shown = Disclosed(result.metrics, result.suppressed, result.bits)
     digest = shown_digest(shown)
     if place.profile.policy.releasers < 2 or answer == "declined":

@@ -6,8 +6,6 @@ though its results stand on the site's branch. So each branch on its way has an 
 the clone, made before it is pushed and taken away once it is shown.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from urllib.parse import quote, unquote
 
 from ..registry.git import Repository
@@ -15,14 +13,11 @@ from ..registry.git import Repository
 _FOLDER = "medperf-unshown"
 
 
-@contextmanager
-def on_its_way(repository: Repository, branch: str) -> Iterator[None]:
-    """A branch that is pushed and shown inside; it stays noted if that does not come to its end."""
+def on_its_way(repository: Repository, branch: str) -> None:
+    """A branch is about to be pushed or shown: it stays noted until it is `shown`."""
     folder = repository.folder / _FOLDER
     folder.mkdir(exist_ok=True)
     (folder / quote(branch, safe="")).touch()
-    yield
-    shown(repository, branch)
 
 
 def unshown(repository: Repository) -> list[str]:

@@ -80,10 +80,10 @@ class Forge(Protocol):
         """End a proposal without a merge; it is remembered as rejected."""
         ...
 
-    def closed(self, branch: str, head: str, *, at: str) -> str:
+    def closed(self, branch: str, head: str, *, at: str) -> str | None:
         """Where a branch at the address `at` is shown as closed unmerged at this head, or nothing.
 
-        Nothing, too, where closing takes the branch away, and where nobody can be asked.
+        None where nobody can be asked, which is no answer.
         """
         ...
 

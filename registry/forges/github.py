@@ -157,16 +157,17 @@ class GitHubForge:
         else:
             self._git.close(closing)
 
-    def closed(self, branch: str, head: str, *, at: str) -> str:
+    def closed(self, branch: str, head: str, *, at: str) -> str | None:
         """The page of the pull request of a branch that was closed at this head; or nothing.
 
-        Asked with two requests at most, and none without a token. A branch may have had many.
+        Asked with two requests at most; without a token not at all: then None is the answer. A
+        branch may have had many.
         """
         home = hosted(at) or self._where
         query = {"head": f"{home.path.partition('/')[0]}:{branch}", "base": "main"}
         with self._open_api() as api:
             if not api.has_token:
-                return ""
+                return None
             some = itertools.islice(api.pages(f"{self._path}/pulls", state="closed", **query), 100)
             ended = [one for one in some if one["head"]["sha"] == head and not one["merged_at"]]
             if not ended or any(

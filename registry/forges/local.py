@@ -75,9 +75,9 @@ class LocalForge:
             },
         )
 
-    def closed(self, branch: str, head: str, *, at: str) -> str:  # noqa: ARG002
-        """Nothing: what is closed has no branch any more."""
-        return ""
+    def closed(self, branch: str, head: str, *, at: str) -> str | None:  # noqa: ARG002
+        """None: Git alone has nobody to ask, and what is closed there has no branch any more."""
+        return None
 
     def closings(self) -> Sequence[Closing]:
         """What was closed, as of the last time that the heads were fetched."""

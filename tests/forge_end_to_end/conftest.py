@@ -52,7 +52,7 @@ class Town:
         home = self.folder / "homes" / name
         if not home.exists():
             home.mkdir(parents=True)
-            helper = "!f() { echo username=x; echo password=$GH_TOKEN; }; f"
+            helper = "!f() { echo username=x; echo password=${FOR_GIT:-$GH_TOKEN}; }; f"
             (home / ".gitconfig").write_text(
                 f'[credential]\n\thelper = "{helper}"\n[http]\n\tsslCAInfo = {self.authority}\n'
             )

@@ -194,6 +194,10 @@ def test_results_whose_proposal_was_closed_in_the_browser_wait_for_a_person(town
     said = town.types("hospital", "reconcile")
     assert "Whether a proposal of results was closed is not known" in said
     assert standing(town) == [("proposed", "closed")]
+    without: tuple[dict[str, Any], ...] = ({"GH_TOKEN": "", "GITHUB_TOKEN": ""}, {"GH_HOST": ""})
+    for nobody_to_ask in without:
+        town.types("hospital", "explain", FOR_GIT=token_of("hospital"), **nobody_to_ask)
+        assert standing(town) == [("proposed", "closed")], nobody_to_ask
 
     # 3. Opened again it waits as before.
     pull.state = "open"
@@ -205,8 +209,11 @@ def test_results_whose_proposal_was_closed_in_the_browser_wait_for_a_person(town
     head = pull.head
     said = town.types("hospital", "result", "release", "--decline", "toy.ref.chest", "-y", code=2)
     assert "what has left cannot be changed" in said
+    killed = town.world.hospital.storage / "registry.git/medperf-unshown/sites%2Fhospital%2Fward"
+    killed.touch()  # as a pass leaves it that ends before its proposal is shown
     town.types("hospital", "reconcile")
     assert list(lab.pulls) == [1]
+    assert not killed.exists()
     town.types("hospital", "result", "submit", "--result", "toy.ref.chest", "-y")
     assert (pull.state, pull.head) == ("closed", head)
     assert (lab.pulls[2].state, lab.pulls[2].ref) == ("open", "sites/hospital/ward.2")

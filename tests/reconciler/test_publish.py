@@ -9,7 +9,7 @@ import pytest
 
 from medperf.reconciler import publish as room
 from medperf.reconciler.passes import Summary
-from medperf.reconciler.proposed import proposed_paths
+from medperf.reconciler.proposed import ask_forge, closed_ones, propose_again, proposed_paths
 from medperf.reconciler.release import publish_released
 from medperf.reconciler.results import awaiting, decide
 from medperf.reconciler.reviewing import close_proposal
@@ -116,6 +116,75 @@ def test_a_proposal_that_the_forge_has_closed_is_left_as_it_is(
     assert (world.run().state, world.run().reason) == ("proposed", "")
     world.accept(f"{BRANCH}.2")
     assert set(world.states().values()) == {"published"}
+
+
+def moves_main_once(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lets main move between the look and the first branch that is published on."""
+    real, done = room._Desk.propose, [False]
+
+    def propose(desk: room._Desk, branch: str, ready: Sequence[room.Ready]) -> object:
+        if not done[0]:
+            world.add_model("meanwhile", approve=False)
+        done[0] = True
+        return real(desk, branch, ready)
+
+    monkeypatch.setattr(room._Desk, "propose", propose)
+
+
+def test_an_open_proposal_is_told_once_when_main_moves(
+    open_world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = open_world
+    world.add_model("next")
+    moves_main_once(world, monkeypatch)
+    published = world.reconcile().published
+    assert published is not None
+    assert [(one.branch, one.results) for one in published.proposals] == [(BRANCH, 1)]
+
+
+def test_a_closed_proposal_is_not_opened_when_main_moves(
+    open_world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = open_world
+    opened: list[str] = []
+
+    def opens(_: LocalForge, branch: str, **__: str) -> str:
+        opened.append(branch)
+        return ""
+
+    monkeypatch.setattr(LocalForge, "closed", lambda _, branch, *__, **___: f"https://{branch}")
+    world.reconcile()
+    assert world.run().reason == "closed"
+    world.add_model("next")
+    moves_main_once(world, monkeypatch)
+    monkeypatch.setattr(LocalForge, "open", opens)
+    published = world.reconcile().published
+    assert published is not None
+    assert [(one.branch, one.results) for one in published.proposals] == [(f"{BRANCH}.2", 1)]
+    assert opened == [f"{BRANCH}.2"]
+
+
+def test_a_result_is_taken_off_its_own_closed_proposal_also_while_the_forge_is_asked(
+    five: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = five
+    world.reconcile()
+    place, said = world.hospital, list[str]()
+    monkeypatch.setattr(LocalForge, "closed", lambda _, branch, *__, **___: f"https://{branch}")
+    assert ask_forge(place, say=said.append)
+    first = proposed_paths(place.repository, "hospital/ward")
+    path = next(path for path, shown in first.items() if shown == f"https://{BRANCH}.2")
+
+    def asked(_: LocalForge, branch: str, *__: str, **___: str) -> str:
+        """A person releases a result meanwhile; the last proposal is open again."""
+        propose_again(place, path)
+        return "" if branch == f"{BRANCH}.3" else f"https://{branch}"
+
+    monkeypatch.setattr(LocalForge, "closed", asked)
+    assert ask_forge(place, say=said.append)
+    assert said == []
+    again = {one.shown: one.again for one in closed_ones(place.repository).values()}
+    assert again == {f"https://{BRANCH}": (), f"https://{BRANCH}.2": (path,)}
 
 
 def test_what_the_forge_said_of_an_older_commit_says_nothing(open_world: World) -> None:
