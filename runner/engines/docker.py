@@ -173,7 +173,7 @@ class _Run:
             if staging.disk is not None:
                 self._mount_disk(staging, mounted)
             binds = self._binds(staging, owner, mounted)
-            stack.callback(_remove, self.client, name)
+            stack.push(_Removal(self.client, name))
             ended, warned = self._carry_out(name, owner, binds, staging, stop)
             if staging.disk is not None:
                 ended = self._collect(staging, ended)
@@ -287,8 +287,7 @@ class _Run:
             if self.task.scratch_root:
                 _open_folder(container, str(config.get("WorkingDir") or "/"))
             with attached(self.client, str(container.id)) as stream:
-                (self.folder / BEGUN).touch()
-                container.start()
+                self._start(container)
                 started = time.monotonic()
                 follow = Follow(container, stream, log, self._looks(container, staging))
                 killed = follow.until_end(self.task.limits.timeout, stop)
@@ -307,6 +306,15 @@ class _Run:
         code = None if killed else int(state["ExitCode"])
         ended = Ended(code, killed, seconds, None, False, tail)
         return ended, bool(state["OOMKilled"])
+
+    def _start(self, container: "Container") -> None:
+        begun = self.folder / BEGUN
+        begun.touch()
+        try:
+            container.start()
+        except Exception:
+            begun.unlink()  # what lies in its outputs is what they begin with
+            raise
 
     def _looks(self, container: "Container", staging: Staging) -> Callable[[], Reason | None]:
         watchers = staging.watchers()
@@ -368,8 +376,27 @@ class _Run:
         return words
 
 
+class _Removal:
+    """Removes a container at the end; where that fails too, what failed first is told.
+
+    The container is then removed by `clean`, once this process is gone.
+    """
+
+    def __init__(self, client: "DockerClient", name: str) -> None:
+        self._client = client
+        self._name = name
+
+    def __call__(self, kind: type[BaseException] | None, *_: object) -> None:
+        try:
+            _remove(self._client, self._name)
+        except EngineError:
+            if kind is None:
+                raise
+
+
 def _remove(client: "DockerClient", name: str) -> None:
     import docker.errors
+    import requests.exceptions
 
     try:
         client.api.remove_container(name, force=True, v=True)
@@ -378,6 +405,8 @@ def _remove(client: "DockerClient", name: str) -> None:
     except docker.errors.APIError as error:
         if error.status_code != 409:  # else somebody removes it already
             raise EngineError(f"Docker cannot remove {name}: {error.explanation}.") from error
+    except (docker.errors.DockerException, requests.exceptions.RequestException) as error:
+        raise EngineError(f"Docker cannot remove {name}: {error}.", transient=True) from error
 
 
 def _has_owner(labels: dict[str, str]) -> bool:

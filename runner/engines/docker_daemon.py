@@ -43,6 +43,7 @@ def connected() -> Iterator["DockerClient"]:
         ) from error
     import docker
     import docker.errors
+    import requests.exceptions
 
     try:
         connection = docker.DockerClient(base_url=address, version="auto", timeout=120)
@@ -50,5 +51,7 @@ def connected() -> Iterator["DockerClient"]:
         raise EngineError(f"Docker does not answer: {error}. Try again, or {INSTALL}.") from error
     try:
         yield connection
+    except requests.exceptions.RequestException as error:  # an OSError, but of no file
+        raise EngineError(f"Docker went away: {error}.", transient=True) from error
     finally:
         connection.close()

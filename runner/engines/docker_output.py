@@ -43,6 +43,8 @@ class Follow:
                         piece = os.read(self.stream, 1 << 18)
                     except BlockingIOError:
                         continue
+                    except ConnectionError:  # the daemon went away: `wait` tells it
+                        return killed
                     if not piece:
                         return killed
                     frames.take(piece)

@@ -409,7 +409,7 @@ def _run_task(plan: dict[str, Any]) -> dict[str, Any]:
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
     _say(plan, {"child": child})
     status = _note_first_process(status_read, lock, lambda: killed)
-    os.waitpid(child, 0)
+    _, waited = os.waitpid(child, 0)
     kill_children()
     os.set_blocking(status_read, False)
     while piece := _read(status_read):
@@ -418,6 +418,9 @@ def _run_task(plan: dict[str, Any]) -> dict[str, Any]:
     for line in status.splitlines():
         with contextlib.suppress(ValueError, TypeError):
             code = json.loads(line).get("exit-code", code)
+    if code is None and os.WIFEXITED(waited):  # it gave up while it still made the sandbox
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(plan["begun"])  # noqa: PTH108
     return {"exit": code, "killed": killed}
 
 

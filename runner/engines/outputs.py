@@ -17,7 +17,7 @@ from ...schemas.errors import EngineError
 from .keeper import Refused, plain_tree
 from .nested import Made, made_below, make, unmake
 from .protocol import Limits, Mount, Reason, Task
-from .supervise import BEGUN, RAISE, Disk, StoreError, Watcher
+from .supervise import BEGUN, RAISE, Disk, Watcher
 
 _STAGED = ("out", "disk", "disk.img")
 DELIVERED = "delivered"
@@ -80,10 +80,11 @@ class Staging:
     def leave(self, kind: type[BaseException] | None, *_: object) -> None:
         """For `ExitStack.push`: remove what is staged, or leave it to `rescue` if it is wanted.
 
-        That is so where storing it failed, or a person would not wait for it: not where the task
-        could not be started, since what lies there then is older than what a person may do now.
+        That is so where anything failed once the task was started: storing it, the engine's
+        daemon, a person's patience. Not where the task could not be started, since what lies there
+        then is older than what a person may do now.
         """
-        wanted = kind is not None and issubclass(kind, StoreError | KeyboardInterrupt)
+        wanted = kind is not None and (self.folder / BEGUN).exists()
         if not (wanted and self.goes_on):
             self.remove()
         elif self.disk is not None:

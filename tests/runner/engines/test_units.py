@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import signal
 import struct
 import subprocess
 import sys
@@ -405,6 +406,29 @@ def test_a_sandbox_that_cannot_be_made_is_the_engines_fault(tmp_path: Path) -> N
         run(tmp_path, bwrap_words("--ro-bind", "/absent-here", "/", "true"))
     with pytest.raises(EngineError, match="could not be made"):
         run(tmp_path, ["/absent/bwrap"])
+
+
+def test_a_sandbox_killed_in_the_middle_was_begun_one_that_cannot_be_made_was_not(
+    tmp_path: Path,
+) -> None:
+    """What is kept of a task that had begun, of a sandbox that was not made is nothing of it."""
+    with pytest.raises(EngineError, match="could not be made"):
+        run(tmp_path, bwrap_words("--no-such-option"))
+    assert not (tmp_path / supervise.BEGUN).exists()
+
+    command = supervise.Command(
+        argv=bwrap_words("--ro-bind", "/", "/", "sleep", "60"),
+        environment={"PATH": "/usr/bin:/bin"},
+        lock=tmp_path / "lock",
+    )
+
+    def kill(child: int) -> None:
+        if Path(f"/proc/{child}/comm").read_text().strip() == "bwrap":
+            os.kill(child, signal.SIGKILL)
+
+    with pytest.raises(EngineError, match="it was killed"):
+        supervise.supervise(command, log=tmp_path / "log", timeout=20, stop=None, watchers=[kill])
+    assert (tmp_path / supervise.BEGUN).exists()
 
 
 def test_a_watcher_kills_and_says_why(tmp_path: Path) -> None:
