@@ -1,12 +1,10 @@
 """`medperf login`: one guided step to a working profile."""
 
-from pathlib import Path
-
 import click
 
 from .desk import ask, ask_new_passphrase, ask_passphrase, home, yes_option
 from .output import confirm, print_text, say
-from .outputs import Output
+from .outputs import Storage
 
 
 @click.command("login")
@@ -15,9 +13,7 @@ from .outputs import Output
 @click.option("--member", metavar="NAME", help="You, as a person who signs approvals and objects.")
 @click.option("--site", metavar="NAME", help="This machine, if it is a data site: signs results.")
 @click.option("--name", default="default", show_default=True, help="The profile's name.")
-@click.option(
-    "--storage", type=Output("folder", str), metavar="DIR", help="Where data, images and runs live."
-)
+@click.option("--storage", type=Storage(), metavar="DIR", help="Where data, images and runs live.")
 @click.option(
     "--engine",
     type=click.Choice(["docker", "singularity", "sandbox"]),
@@ -72,7 +68,7 @@ def command(
         owner=owner,
         member=member,
         site=site,
-        storage=None if storage is None else str(Path(storage).expanduser().absolute()),
+        storage=storage,
         engine=engine,
         key=key,
         settings=settings,

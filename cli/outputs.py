@@ -27,17 +27,20 @@ class Output(click.Path):
     ) -> Any:
         """The path; a usage error, with the reason, where nothing could be written."""
         try:
-            converted = super().convert(value, param, ctx)
-            problem = self._problem(Path(value).expanduser().absolute())
+            problem = self._problem(Path(value).absolute())
         except OSError as error:
             problem = f"{error.strerror} ({error.filename or value})"
         if problem:
             self.fail(f"Nothing can be written to {str(value)!r}: {problem}.", param, ctx)
-        return converted
+        return super().convert(value, param, ctx)
 
     def _problem(self, path: Path) -> str:
         """Why nothing can be written there; an OSError says it too."""
+        if path.is_dir() and not self.dir_okay:
+            return "a folder is there. Name a file in it, or beside it"
         if path.exists() and not path.is_dir():
+            if not self.file_okay:
+                return "a file is there. Name a folder, a new one or one that is there"
             return "" if os.access(path, os.W_OK) else f"your account may not change {path}"
         there = next(one for one in (path, *path.parents) if one.exists())
         if not there.is_dir():
@@ -48,3 +51,24 @@ class Output(click.Path):
 
         with tempfile.TemporaryFile(dir=there, prefix=".medperf-"):
             return ""
+
+
+class Storage(Output):
+    """The folder where a profile's data live: from where one stands, or from `~`; kept whole."""
+
+    def __init__(self) -> None:
+        super().__init__("folder", str)
+
+    def convert(
+        self,
+        value: Any,
+        param: click.Parameter | None,
+        ctx: click.Context | None,
+    ) -> Any:
+        """The whole path; a usage error where nothing could be written."""
+        try:
+            whole = str(Path(value).expanduser().absolute())
+        except RuntimeError:
+            problem = "whose home folder that is is not known here. Write the whole path"
+            self.fail(f"Nothing can be written to {str(value)!r}: {problem}.", param, ctx)
+        return super().convert(whole, param, ctx)

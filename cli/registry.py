@@ -10,7 +10,7 @@ from .carrying import carry
 from .desk import ask_new_passphrase, ask_passphrase, home, json_option, workplace, yes_option
 from .groups import NearGroup
 from .output import confirm, print_json, print_text, say, several
-from .outputs import Output
+from .outputs import Output, Storage
 from .registry_handover import erase, follow, handover
 from .registry_trust import accept, change, checkpoint, compare
 from .upkeep import protect, upgrade
@@ -47,9 +47,7 @@ for _one in (accept, carry, change, checkpoint, compare, erase, follow, handover
     help="signed: people sign what takes part. merge: whoever can merge is believed.",
 )
 @click.option("--profile-name", default="default", show_default=True)
-@click.option(
-    "--storage", type=Output("folder", str), metavar="DIR", help="Where data, images and runs live."
-)
+@click.option("--storage", type=Storage(), metavar="DIR", help="Where data, images and runs live.")
 @click.option("--engine", type=click.Choice(["docker", "singularity", "sandbox"]))
 @click.option("--key", metavar="FILE", help="An existing key, or 'agent' for ssh-agent.")
 @click.option("--set", "settings", multiple=True, metavar="FIELD=VALUE", help="A setting.")

@@ -91,7 +91,7 @@ def test_a_file_where_answers_should_go_is_named(desks: Desks, tmp_path: Path) -
     taken.write_text("mine")
     answer = desks.hospital("registry", "keys", "--format", "pem", "-o", str(taken))
     assert answer.code == 2
-    assert f"Directory '{taken}' is a file." in answer.said
+    assert f"Nothing can be written to '{taken}': a file is there. Name a folder" in answer.said
     assert taken.read_text() == "mine"
 
 

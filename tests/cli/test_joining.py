@@ -37,6 +37,11 @@ def test_a_registry_is_made_with_key_and_profile(types: Types, tmp_path: Path) -
     assert len(types("registry", "log", "--json").json) == 1
 
 
+def test_a_storage_is_said_from_where_one_stands(types: Types, tmp_path: Path) -> None:
+    made(types, tmp_path / "carol", "--storage", "data")
+    assert f"storage: {tmp_path}/data\n" in (tmp_path / "carol/config.yaml").read_text()
+
+
 def test_nothing_is_made_without_a_yes(types: Types, tmp_path: Path) -> None:
     answer = types(*INIT, home=tmp_path / "carol")
     assert answer.code == 2

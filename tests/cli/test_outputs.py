@@ -12,7 +12,7 @@ import click
 import pytest
 
 from medperf.cli.app import cli
-from medperf.cli.outputs import Output
+from medperf.cli.outputs import Output, Storage
 
 MEDPERF = Path(sys.executable).with_name("medperf")
 INPUTS = frozenset(  # paths that are read; that they are not there is the lower rooms' to say
@@ -118,10 +118,35 @@ def test_what_can_be_written_is_taken_and_nothing_is_made(tmp_path: Path) -> Non
         ("either", "folder"),
     ):
         assert convert(kind, name) == here / name
-    for kind, name in (("file", "a/b"), ("file", "folder"), ("folder", "old"), ("either", "a/b")):
-        with pytest.raises(click.BadParameter):
+    for kind, name, words in (
+        ("file", "a/b", "there is no folder"),
+        ("file", "folder", "a folder is there. Name a file"),
+        ("folder", "old", "a file is there. Name a folder"),
+        ("either", "a/b", "there is no folder"),
+    ):
+        with pytest.raises(click.BadParameter, match=words):
             convert(kind, name)
     assert sorted(one.name for one in here.iterdir()) == ["folder", "old"]
+
+
+def test_a_tilde_is_left_to_the_shell_except_where_data_lives(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = tmp_path / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name in ("~/new", "~nosuchuser/new"):
+        with pytest.raises(click.BadParameter, match="there is no folder"):
+            Output("file").convert(name, None, None)
+        assert Output("folder").convert(name, None, None) == Path(name)
+    for name, meant in (("~/data", tmp_path / "data"), ("data", here / "data")):
+        assert Storage().convert(name, None, None) == str(meant)
+    with pytest.raises(click.BadParameter, match="whose home folder"):
+        Storage().convert("~nosuchuser/x", None, None)
+    (here / "data").write_text("a person's")
+    with pytest.raises(click.BadParameter, match="a file is there"):
+        Storage().convert("data", None, None)
 
 
 @contextmanager
