@@ -126,18 +126,22 @@ def _words(found: object) -> dict[str, str] | None:
 def write_seen(place: Workplace, who: str, plan: Plan, concerning: Sequence[Concern]) -> None:
     """Remembers that `who` has seen the plan and the rest."""
     other = "hook" if who == "person" else "person"
-    kept = read_seen(place, other)
-    content: dict[str, Mapping[str, str]] = {
-        who: {run.pair.key: _stands(run) for run in plan.runs},
-        f"{who}.registry": {one.key: one.state for one in concerning},
-        other: kept.runs,
-    }
-    if kept.registry is not None:
-        content[f"{other}.registry"] = kept.registry
+    content: dict[str, Mapping[str, str]] = {}
+    for name, seen in ((who, _as_of(plan, concerning)), (other, read_seen(place, other))):
+        content[name] = seen.runs
+        if seen.registry is not None:
+            content[f"{name}.registry"] = seen.registry
     place.storage.mkdir(parents=True, exist_ok=True, mode=0o700)
     beside = place.storage / f"{SEEN}.{os.getpid()}.tmp"
     beside.write_text(json.dumps(content))
     beside.replace(place.storage / SEEN)
+
+
+def _as_of(plan: Plan, concerning: Sequence[Concern]) -> Seen:
+    return Seen(
+        {run.pair.key: _stands(run) for run in plan.runs},
+        {one.key: one.state for one in concerning},
+    )
 
 
 def tell_hook(place: Workplace, plan: Plan, concerning: Sequence[Concern] | None = None) -> str:
@@ -153,7 +157,8 @@ def tell_hook(place: Workplace, plan: Plan, concerning: Sequence[Concern] | None
     seen = read_seen(place, "hook")
     found = news(plan, concerning, seen)
     problem = _start(command, found, place.storage) if found else ""
-    if (found or seen.registry is None) and not problem:
+    if not problem and seen != _as_of(plan, concerning):
+        # also what is not worth telling: a proposal that is closed, opened and closed is told twice
         write_seen(place, "hook", plan, concerning)
     return problem
 

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from medperf.reconciler.concerns import concerns
@@ -108,6 +109,18 @@ def test_a_model_owner_is_told_what_became_of_his_models(world: World) -> None:
     (only,) = news(plan, concerns(place.view(), "modeler"), read_seen(place, "person"))
     assert (only.about, only.state, only.before) == ("registry", "revoked", "approved")
     assert (only.benchmark, only.model, only.dataset) == ("committee/toy", "modeler/a", "")
+
+
+def test_a_command_of_the_site_is_told_of_a_second_closing(world: World, tmp_path: Path) -> None:
+    mail = tmp_path / "mail"
+    program = f"import sys; open({str(mail)!r}, 'a').write(sys.stdin.read() + '\\n')"
+    place = world.set("hospital", f"notify.command={json.dumps([sys.executable, '-c', program])}")
+    (run,) = world.plan().runs
+    for reason in ("", "closed", "", "closed", "closed"):
+        now = replace(run, state=State.PROPOSED, reason=reason)
+        assert tell_hook(place, Plan("0" * 40, (now,)), ()) == ""
+    told = [json.loads(line)["news"][0]["state"] for line in mail.read_text().splitlines()]
+    assert told == ["proposed (closed)"] * 2
 
 
 def test_a_result_that_was_withdrawn_or_closed_since_is_news() -> None:
