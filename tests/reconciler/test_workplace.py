@@ -87,19 +87,20 @@ def test_what_was_fetched_at_once_or_judged_before_starts_none(
 def test_an_interrupted_fetch_leaves_no_reader_behind(
     hospital: Workplace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    readers: list[ahead.Reader] = []
+    readers: list[subprocess.Popen[bytes]] = []
 
     def interrupted(self: Workplace, _: Callable[[], bool]) -> None:
         FETCH(self, lambda: True)
         assert self._ahead is not None
-        readers.append(self._ahead)
+        assert self._ahead._process is not None
+        readers.append(self._ahead._process)
         raise KeyboardInterrupt
 
     monkeypatch.setattr(Workplace, "_get_ready", interrupted)
     with pytest.raises(KeyboardInterrupt):
         hospital.view()
     hospital.close()
-    assert readers[0]._process is None
+    assert readers[0].poll() is not None
     assert not hospital._index_file.exists()
 
 
