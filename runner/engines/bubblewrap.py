@@ -182,7 +182,7 @@ def conclude(
         except Refused as error:
             refused = str(error)
         except OSError as error:
-            raise StoreError(str(error)) from error
+            raise StoreError(str(error), goes_on=staging.goes_on) from error
     reason, detail = judge(ended, refused, oom_kills, limits)
     return Outcome(
         exit=ended.exit,

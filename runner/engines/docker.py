@@ -359,7 +359,7 @@ class _Run:
         except keeper.Refused as error:
             told["refused"] = str(error)
         except OSError as error:
-            raise StoreError(str(error)) from error
+            raise StoreError(str(error), goes_on=staging.goes_on) from error
         return replace(ended, refused=told.get("refused"), full=bool(told.get("full")))
 
     def _held(self, staging: Staging) -> set[str]:

@@ -126,6 +126,7 @@ class KeptEngine:
                 cpus=mask,
                 binds=place.binds,
                 disk=staging.disk,
+                goes_on=task.goes_on,
             )
             ended = supervise(
                 command,

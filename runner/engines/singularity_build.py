@@ -20,7 +20,7 @@ from ...schemas.errors import EngineError
 from ..archives import DEFAULT_LIMITS
 from .bubblewrap import bwrap
 from .protocol import Reason
-from .supervise import Command, supervise
+from .supervise import Command, KilledError, supervise
 
 LONGEST = 6 * 3600.0
 MOST = DEFAULT_LIMITS.size
@@ -54,17 +54,22 @@ def run_build(
     user = ["--cap-add", "ALL"] if os.geteuid() == 0 else ["--unshare-user"]
     outer = [bwrap(), "--die-with-parent", "--unshare-pid", *user, "--dev-bind", "/", "/"]
     with progress.work(f"Apptainer: {doing}"):
-        ended = supervise(
-            Command(
-                argv=[*outer, "--proc", "/proc", "--", *argv],
-                environment=environment,
-                lock=scratch / "lock",
-            ),
-            log=scratch / "log",
-            timeout=LONGEST,
-            stop=stop,
-            watchers=[_Watch(scratch, writes)],
-        )
+        try:
+            ended = supervise(
+                Command(
+                    argv=[*outer, "--proc", "/proc", "--", *argv],
+                    environment=environment,
+                    lock=scratch / "lock",
+                ),
+                log=scratch / "log",
+                timeout=LONGEST,
+                stop=stop,
+                watchers=[_Watch(scratch, writes)],
+            )
+        except KilledError as error:
+            raise BuildError(
+                doing, "its process was killed from outside", transient=True
+            ) from error
     if ended.killed == "interrupted":
         raise BuildError(doing, "it was stopped from outside", transient=True)
     if ended.killed == "output":

@@ -36,11 +36,23 @@ Watcher = Callable[[int], Reason | None]
 class StoreError(EngineError):
     """A task has ended, but what it wrote could not be taken out of where it wrote it."""
 
-    def __init__(self, why: str) -> None:
+    def __init__(self, why: str, *, goes_on: bool) -> None:
+        again = f" When that is mended, {_AGAIN}." if goes_on else ""
+        super().__init__(f"The outputs could not be stored: {why}.{again}")
+
+
+class KilledError(EngineError):
+    """The keeper was killed by somebody else, and its task with it."""
+
+    def __init__(self, *, goes_on: bool) -> None:
+        again = f" To go on, {_AGAIN}." if goes_on else ""
         super().__init__(
-            f"The outputs could not be stored: {why}. When that is mended, give the same command "
-            "again: a preparation that goes on with its own outputs finds them."
+            f"The process that kept the task was killed from outside, and the task too.{again}",
+            transient=True,
         )
+
+
+_AGAIN = "give the same command again: it takes over what the task had written"
 
 
 class NoDiskError(EngineError):
@@ -108,6 +120,7 @@ class Command:
     cpus: Sequence[int] = ()
     binds: Sequence[Bind] = ()
     disk: Disk | None = None
+    goes_on: bool = False
 
 
 @dataclass(frozen=True)
@@ -153,6 +166,7 @@ class _Run:
         self._started = time.monotonic()
         self._watched = 0.0
         self._killed: Reason | None = None
+        self._given_up = False
 
     def run(self) -> Ended:
         events, events_write = os.pipe()
@@ -229,6 +243,7 @@ class _Run:
                         killed_at = time.monotonic()
                         process.terminate()
                 elif time.monotonic() - killed_at > GRACE:
+                    self._given_up = True
                     process.kill()
                 if waiting == {output} and process.poll() is not None:
                     # somebody may hold the log's pipe who must not hold us
@@ -271,11 +286,13 @@ class _Run:
             if ended.get("step") == "fill" and self._command.disk is not None:
                 raise cannot_fill(self._command.disk, error)
             if ended.get("step") == "store":
-                raise StoreError(error)
+                raise StoreError(error, goes_on=self._command.goes_on)
             raise EngineError(f"The engine failed: {error}.")
         if not ended and self._child is not None:  # half of it may be copied
-            killed = "the process that does it was killed"
-            raise StoreError(f"it took over {GRACE:g} seconds" if self._killed else killed)
+            if self._given_up:
+                why = f"it took over {GRACE:g} seconds"
+                raise StoreError(why, goes_on=self._command.goes_on)
+            raise KilledError(goes_on=self._command.goes_on)
         code = ended.get("exit")
         if code is None and not self._killed:
             raise EngineError(f"The sandbox could not be made: {tail.strip() or 'it was killed'}")

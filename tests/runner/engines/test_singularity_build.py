@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from medperf.runner.engines import ImageSource, open_engine, singularity_build
+from medperf.runner.engines import ImageSource, keeper, open_engine, singularity_build
 from medperf.schemas.errors import EngineError
 
 pytestmark = pytest.mark.singularity
@@ -114,6 +114,38 @@ def test_a_pull_ends_when_we_are_killed(tmp_path: Path) -> None:
                 break
             time.sleep(0.05)
         assert working_in(tmp_path) == []
+
+
+def test_a_build_whose_keeper_is_killed_may_be_tried_again(tmp_path: Path) -> None:
+    """It is no task, so there are no outputs to speak of."""
+
+    stop = threading.Event()
+
+    def kill_it() -> None:
+        for _ in range(200):
+            for file in Path("/proc/self/task").glob("*/children"):
+                for child in file.read_text().split():
+                    words = Path(f"/proc/{child}/cmdline").read_bytes().split(b"\0")
+                    if keeper.__file__.encode() in words and (tmp_path / "started").exists():
+                        os.kill(int(child), signal.SIGKILL)
+                        return
+            time.sleep(0.05)
+        stop.set()
+
+    killer = threading.Thread(target=kill_it)
+    killer.start()
+    with pytest.raises(EngineError, match="while converting: its process was killed") as caught:
+        singularity_build.run_build(
+            ["/bin/sh", "-c", f"touch {tmp_path}/started; sleep 7777"],
+            {"PATH": "/usr/bin:/bin"},
+            doing="converting",
+            scratch=tmp_path,
+            writes=tmp_path / "made",
+            stop=stop,
+        )
+    killer.join()
+    assert caught.value.transient
+    assert "outputs" not in str(caught.value)
 
 
 def test_what_is_written_counts_as_coming(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

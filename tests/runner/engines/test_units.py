@@ -244,20 +244,25 @@ def test_a_group_holds_limits_and_is_removed_with_what_is_inside() -> None:
 # ---- how a supervised command ended -------------------------------------------------------------
 
 
-@pytest.mark.parametrize("killed", [None, "interrupted", "timeout"])
-def test_half_stored_outputs_are_never_taken_for_whole_ones(killed: Any, tmp_path: Path) -> None:
-    """The keeper was killed in the middle: by us, since it took too long, or by somebody."""
-    command = supervise.Command(("bwrap",), {}, tmp_path / "lock")
+@pytest.mark.parametrize("goes_on", [True, False])
+def test_half_stored_outputs_are_never_taken_for_whole_ones(goes_on: bool, tmp_path: Path) -> None:
+    """The keeper was killed in the middle: by somebody, or by us, since it took too long."""
+    command = supervise.Command(("bwrap",), {}, tmp_path / "lock", goes_on=goes_on)
     run = supervise._Run(command, tmp_path / "log", 1.0, None, ())
     run._log.close()
-    run._killed = killed
     run._take_events(b'{"child": 7}\n')
-    why = "took over 60 seconds" if killed else "was killed"
-    with pytest.raises(supervise.StoreError, match=f"not be stored: .*{why}"):
+    again = "give the same command again"
+    with pytest.raises(supervise.KilledError, match="killed from outside") as killed:
+        run._ended("")
+    assert killed.value.transient
+    run._killed, run._given_up = "timeout", True
+    with pytest.raises(supervise.StoreError, match=r"be stored: .*took over 60 sec") as late:
         run._ended("")
     run._take_events(b'{"ended": {"error": "No space left", "step": "store"}}\n')
-    with pytest.raises(supervise.StoreError, match="not be stored: No space left"):
+    with pytest.raises(supervise.StoreError, match="not be stored: No space left") as full:
         run._ended("")
+    for caught in (killed, late, full):  # it would not be true of a run that begins anew
+        assert (again in str(caught.value)) == goes_on
 
 
 # ---- notes and uids ----------------------------------------------------------------------------
