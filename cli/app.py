@@ -165,6 +165,8 @@ def run(arguments: list[str]) -> int:
         if isinstance(error, OSError) and error.errno in MACHINE:
             where = f" ({error.filename})" if error.filename else ""
             return _expected(f"{error.strerror}{where}. {MACHINE[error.errno]}", 1)
+        if isinstance(error, RuntimeError) and "home directory" in str(error):  # pathlib's words
+            return _expected("A path begins with ~ and a name that is no user's here.", 2)
         return _bug(error, arguments)
     return answer if isinstance(answer, int) else 0
 
