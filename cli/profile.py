@@ -132,6 +132,7 @@ def set_(ctx: click.Context, settings: tuple[str, ...]) -> None:
     where = home()
     name, profile = where.profile(ctx.find_root().obj)
     changed = change(profile, settings)
+    where.resolve(changed.storage)  # a path that cannot be is not saved
     where.save(name, changed)
     print_text(f"Profile {name!r} is changed.")
     if changed.storage != profile.storage:

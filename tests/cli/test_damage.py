@@ -98,12 +98,12 @@ def test_a_file_where_answers_should_go_is_named(desks: Desks, tmp_path: Path) -
 def test_a_home_of_nobody_is_told(desks: Desks) -> None:
     file = desks.world.hospital.home.file
     text = file.read_text()
+    assert desks.hospital("profile", "set", "storage=~nobody-of-that-name/x").code == 2
+    assert file.read_text() == text
     file.write_text(text.replace("storage: default", "storage: ~nobody-of-that-name/x"))
     answer = desks.hospital("plan")
     assert answer.code == 2
     assert answer.err == "medperf: A path begins with ~ and a name that is no user's here.\n"
-    assert desks.hospital("profile", "set", "storage=default").code == 0
-    assert desks.hospital("plan").code == 0
 
 
 def test_a_registry_that_was_emptied_is_told_from_one_that_is_away(desks: Desks) -> None:
