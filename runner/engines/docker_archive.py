@@ -8,18 +8,23 @@ member is unpacked. Layers that are packed once more inside are the daemon's to 
 
 import contextlib
 import hashlib
+import io
 import json
 import shutil
 import tarfile
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ...schemas import progress
 from ...schemas.errors import EngineError
 from ..archives import DEFAULT_LIMITS, ArchiveLimits
 from ..tar_headers import BoundedTarInfo
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
 
 _MANIFEST_LIMIT = 1 << 20
 _CONFIG_LIMIT = 8 << 20
@@ -51,9 +56,11 @@ def is_docker_archive(path: Path, limits: ArchiveLimits = DEFAULT_LIMITS) -> boo
         return False
 
 
-def look(path: Path, limits: ArchiveLimits = DEFAULT_LIMITS) -> ArchivedImage:
-    """What the archive holds; an EngineError says what is wrong with it."""
-    with _opened(path) as tar:
+def look(
+    path: Path, limits: ArchiveLimits = DEFAULT_LIMITS, *, stop: threading.Event | None = None
+) -> ArchivedImage:
+    """What the archive holds; an EngineError says what is wrong with it, or that it was stopped."""
+    with _opened(path, stop) as tar:
         members = {member.name: member for member in _members(_bounded(tar, path, limits))}
         manifests = _json(tar, members, "manifest.json", _MANIFEST_LIMIT)
         if not isinstance(manifests, list) or len(manifests) != 1:
@@ -90,9 +97,12 @@ def check_room(size: int, folder: Path) -> None:
         )
 
 
-def without_names(path: Path, limits: ArchiveLimits = DEFAULT_LIMITS) -> Iterator[bytes]:
+def without_names(
+    path: Path, limits: ArchiveLimits = DEFAULT_LIMITS, *, stop: threading.Event | None = None
+) -> Iterator[bytes]:
     """The archive again as an uncompressed tar, without any name that a daemon would set."""
-    with progress.work("Loading the image", _unpacked_size(path)) as work, _opened(path) as tar:
+    loading = progress.work("Loading the image", _unpacked_size(path))
+    with loading as work, _opened(path, stop) as tar:
         for member in _members(_bounded(tar, path, limits)):
             if member.name == "repositories":
                 continue
@@ -149,10 +159,26 @@ def _content(tar: tarfile.TarFile, member: tarfile.TarInfo) -> Iterator[bytes]:
     yield b"\0" * (-member.size % _BLOCK)
 
 
+class _Source(io.FileIO):
+    """A file that looks at `stop` whenever it is read: one member may take an hour to unpack."""
+
+    def __init__(self, path: Path, stop: threading.Event | None) -> None:
+        super().__init__(path)
+        self._stop = stop
+
+    def readinto(self, buffer: "WriteableBuffer") -> int | None:
+        if self._stop is not None and self._stop.is_set():
+            raise EngineError("Reading the image archive was stopped from outside.", transient=True)
+        return super().readinto(buffer)
+
+
 @contextlib.contextmanager
-def _opened(path: Path) -> Iterator[tarfile.TarFile]:
+def _opened(path: Path, stop: threading.Event | None) -> Iterator[tarfile.TarFile]:
     try:
-        with tarfile.open(path, tarinfo=BoundedTarInfo) as tar:
+        with (
+            io.BufferedReader(_Source(path, stop)) as source,
+            tarfile.open(fileobj=source, tarinfo=BoundedTarInfo) as tar,
+        ):
             yield tar
     except (tarfile.TarError, EOFError, ValueError, RecursionError) as error:
         with path.open("rb") as file:

@@ -15,9 +15,8 @@ INSTALL = "start the Docker daemon, or choose the engine singularity or sandbox"
 _SOCKET = "/var/run/docker.sock"
 
 
-@contextlib.contextmanager
-def connected() -> Iterator["DockerClient"]:
-    """A connection to the daemon; an EngineError says what to do where there is none."""
+def socket_path() -> str:
+    """Where the daemon of this machine listens; an EngineError where another one is named."""
     address = os.environ.get("DOCKER_HOST", f"unix://{_SOCKET}")
     kind, _, path = address.partition("://")
     if kind != "unix":
@@ -25,6 +24,13 @@ def connected() -> Iterator["DockerClient"]:
             f"DOCKER_HOST is {address}: only a daemon of this machine can see its folders. "
             f"Unset DOCKER_HOST, or {INSTALL}."
         )
+    return path
+
+
+@contextlib.contextmanager
+def connected() -> Iterator["DockerClient"]:
+    """A connection to the daemon; an EngineError says what to do where there is none."""
+    path = socket_path()
     try:
         with socket.socket(socket.AF_UNIX) as client:
             client.connect(path)
@@ -46,7 +52,7 @@ def connected() -> Iterator["DockerClient"]:
     import requests.exceptions
 
     try:
-        connection = docker.DockerClient(base_url=address, version="auto", timeout=120)
+        connection = docker.DockerClient(base_url=f"unix://{path}", version="auto", timeout=120)
     except docker.errors.DockerException as error:
         raise EngineError(f"Docker does not answer: {error}. Try again, or {INSTALL}.") from error
     try:

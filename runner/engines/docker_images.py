@@ -13,12 +13,14 @@ from typing import TYPE_CHECKING, Any
 from ...schemas.errors import EngineError
 from ...schemas.progress import work
 from . import docker_archive
+from .docker_pull import Pull, StoppedError
 from .protocol import ImageSource, LocalImage, Progress
 
 if TYPE_CHECKING:
     from docker import DockerClient
 
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
+_ABSENT = ("not found", "manifest unknown")
 REPOSITORY = "medperf/archive"
 
 
@@ -46,8 +48,6 @@ def _from_repository(
     progress: Progress | None,
     stop: threading.Event | None,
 ) -> str:
-    import docker.errors
-
     name, at, digest = reference.partition("@")
     if not (name and at and digest.startswith("sha256:")):
         raise EngineError(f"{reference} is not pinned: write name@sha256:…")
@@ -55,21 +55,7 @@ def _from_repository(
     if found is None:
         if progress is not None:
             progress(f"pulling {reference}")
-        try:
-            with work(f"Docker: pulling {reference}"):
-                for _ in client.api.pull(  # closed early, the daemon ends the pull
-                    name, tag=digest, stream=True, platform=source.platform
-                ):
-                    _check_stop(stop, f"pulling {reference}")
-            client.images.get(reference)  # NotFound, if all that came was an error
-        except docker.errors.NotFound as error:
-            raise EngineError(
-                f"{reference} is not in its registry: ask the cube's owner, or take an archive."
-            ) from error
-        except docker.errors.DockerException as error:
-            raise EngineError(
-                f"{reference} cannot be pulled: {error}. Is this machine online?", transient=True
-            ) from error
+        _pull(client, source, reference, stop)
         found = find(client, reference)
     if found is None or not any(
         entry.rpartition("@")[2] == digest for entry in found.get("RepoDigests") or []
@@ -77,6 +63,34 @@ def _from_repository(
         raise EngineError(f"What was pulled is not {reference}.")
     _check_platform(client, source, f"{found['Os']}/{found['Architecture']}")
     return str(found["Id"])
+
+
+def _pull(
+    client: "DockerClient", source: ImageSource, reference: str, stop: threading.Event | None
+) -> None:
+    import docker.errors
+
+    name, _, digest = reference.partition("@")
+    try:
+        pull = Pull(client, name, digest, source.platform)
+        with work(f"Docker: pulling {reference}"):
+            pull.run(stop)
+    except StoppedError:
+        raise _stopped(f"pulling {reference}") from None
+    except docker.errors.DockerException as error:  # the name, or who keeps the credentials
+        raise EngineError(f"{reference} cannot be pulled: {error}.") from error
+    except OSError as error:
+        raise EngineError(f"Docker does not answer: {error}.", transient=True) from error
+    if find(client, reference) is not None:
+        return
+    problem = pull.problem or ""
+    if pull.status == 404 or not problem or any(word in problem for word in _ABSENT):
+        raise EngineError(
+            f"{reference} is not in its registry: ask the cube's owner, or take an archive."
+        )
+    raise EngineError(
+        f"{reference} cannot be pulled: {problem}. Is this machine online?", transient=True
+    )
 
 
 def _from_archive(
@@ -93,7 +107,7 @@ def _from_archive(
     archive = source.archive
     if archive is None:
         raise EngineError("There is no archive to load.")
-    image = docker_archive.look(archive)
+    image = docker_archive.look(archive, stop=stop)
     _check_platform(client, source, image.platform)
     if progress is not None:
         progress("loading the image archive")
@@ -109,7 +123,11 @@ def _from_archive(
 
 def _check_stop(stop: threading.Event | None, doing: str) -> None:
     if stop is not None and stop.is_set():
-        raise EngineError(f"Docker: {doing} was stopped from outside.", transient=True)
+        raise _stopped(doing)
+
+
+def _stopped(doing: str) -> EngineError:
+    return EngineError(f"Docker: {doing} was stopped from outside.", transient=True)
 
 
 def _sent(archive: Path, stop: threading.Event | None) -> Iterator[bytes]:

@@ -31,10 +31,16 @@ _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
 
 class BuildError(EngineError):
-    """Apptainer could not make an image, or was ended while it did: `reason` is a sentence."""
+    """Apptainer could not make an image: `reason` is a sentence.
 
-    def __init__(self, doing: str, reason: str, *, transient: bool = False) -> None:
+    `ended`: somebody ended it, for a reason that no registry has given.
+    """
+
+    def __init__(
+        self, doing: str, reason: str, *, transient: bool = False, ended: bool = False
+    ) -> None:
         super().__init__(f"Apptainer failed while {doing}: {reason}", transient=transient)
+        self.ended = ended
         self.reason = f"{reason.rstrip('.')}."
 
 
@@ -71,9 +77,11 @@ def run_build(
                 doing, "its process was killed from outside", transient=True
             ) from error
     if ended.killed == "interrupted":
-        raise BuildError(doing, "it was stopped from outside", transient=True)
+        raise BuildError(doing, "it was stopped from outside", transient=True, ended=True)
     if ended.killed == "output":
-        raise BuildError(doing, f"it unpacks to more than {MOST} bytes, so it was ended")
+        raise BuildError(
+            doing, f"it unpacks to more than {MOST} bytes, so it was ended", ended=True
+        )
     if ended.killed is not None:
         why = f"nothing has come for {PATIENCE:g} seconds"
         if ended.seconds > LONGEST:

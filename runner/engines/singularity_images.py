@@ -67,7 +67,7 @@ class Maker:
         name = f"{hexes}.sif" if self.mounts else hexes
         path = self._kept(source, name)
         if path is None:
-            image = docker_archive.look(archive)
+            image = docker_archive.look(archive, stop=self.stop)
             _check_platform(source, image.platform)
             doing, unpacked = "converting the image", None
             try:
@@ -83,11 +83,12 @@ class Maker:
     def _unpacked(self, archive: Path, hexes: str, size: int) -> Path:
         """A packed archive as a plain tar in the store; the caller removes it."""
         self.store.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._sweep()
         docker_archive.check_room(size, self.store)
         target = self.store / f".{hexes}.{os.getpid()}.tar"
         try:
             with target.open("wb") as file:
-                file.writelines(docker_archive.without_names(archive))
+                file.writelines(docker_archive.without_names(archive, stop=self.stop))
         except BaseException as error:
             target.unlink(missing_ok=True)
             if isinstance(error, OSError):
@@ -164,10 +165,10 @@ class Maker:
             _check_platform(source, f"linux/{self._architecture(temporary)}")
             temporary.replace(self.store / name)
         except BuildError as error:
+            ask = "" if error.ended else " Is it in its registry, and is this machine online?"
             raise EngineError(
-                f"{reference} cannot be pulled: {error.reason} Is it in its registry, and is this "
-                "machine online?",
-                transient=True,
+                f"{reference} cannot be pulled: {error.reason}{ask}",
+                transient=error.transient or not error.ended,
             ) from error
         finally:
             temporary.unlink(missing_ok=True)
@@ -184,10 +185,10 @@ class Maker:
         return str(found) if found else _here()
 
     def _sweep(self) -> None:
-        """Remove what builds left that were killed: whatever is unfinished for a day."""
+        """Remove what builds left that were killed: their process is gone, or a day has passed."""
         for path in self.store.glob(".*"):
             with contextlib.suppress(FileNotFoundError):  # another process was quicker
-                if time.time() - path.lstat().st_mtime > _A_DAY:
+                if _is_orphan(path.name) or time.time() - path.lstat().st_mtime > _A_DAY:
                     remove_tree(path)
 
     def _apptainer(
@@ -208,6 +209,12 @@ class Maker:
             )
         finally:
             remove_tree(scratch)
+
+
+def _is_orphan(name: str) -> bool:
+    """Whether the process whose id ends a name (an ending may follow) is gone."""
+    pid = next((part for part in name.split(".")[:-3:-1] if part.isdecimal()), None)
+    return pid is not None and not Path("/proc", pid).exists()
 
 
 def _pull_environment(scratch: Path) -> dict[str, str]:

@@ -8,6 +8,7 @@ import json
 import lzma
 import os
 import shutil
+import socket
 import struct
 import subprocess
 import sys
@@ -35,6 +36,8 @@ from medperf.runner.engines.kept import KeptEngine
 from medperf.runner.engines.protocol import Outcome
 from medperf.schemas.digests import file_digest
 from medperf.schemas.errors import EngineError
+
+from .test_singularity_build import DIGEST, silent_registry
 
 CONFIG = json.dumps(
     {"os": "linux", "architecture": "amd64", "config": {"WorkingDir": "/w"}}
@@ -320,11 +323,72 @@ def test_an_image_runs_its_own_entry_point_with_its_own_variables(
 
 
 @pytest.mark.docker
+def test_a_pull_of_which_nothing_comes_is_stopped_in_order(tmp_path: Path) -> None:
+    stop = threading.Event()
+    with silent_registry() as (reference, came):
+
+        def stop_it() -> None:
+            came.wait(60)
+            stop.set()
+
+        watcher = threading.Thread(target=stop_it)
+        watcher.start()
+        source = ImageSource("docker", reference, None, reference.partition("@")[2])
+        with pytest.raises(EngineError, match=r"pulling .* was stopped from outside") as caught:
+            open_engine("docker").ensure_image(source, store=tmp_path, stop=stop)
+        watcher.join()
+    assert caught.value.transient
+
+
+@pytest.mark.docker
+def test_an_image_that_cannot_be_pulled_says_why(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        nobody = f"127.0.0.1:{server.getsockname()[1]}/some/image@{DIGEST}"
+    source = ImageSource("docker", nobody, None, DIGEST)
+    with pytest.raises(EngineError, match=r"cannot be pulled: .*refused.* online\?") as caught:
+        open_engine("docker").ensure_image(source, store=tmp_path)
+    assert caught.value.transient
+
+
+@pytest.mark.parametrize("packer", PACKERS)
+def test_unpacking_an_archive_is_stopped_within_a_member(packer: str, tmp_path: Path) -> None:
+    plain = archive(tmp_path / "plain.tar", member("l/layer.tar", os.urandom(4 << 20)), *good()[1:])
+    path = tmp_path / f"image.{packer}"
+    path.write_bytes(PACKERS[packer](plain.read_bytes()))
+    stop = threading.Event()
+    assert docker_archive.look(path, stop=stop).size > 4 << 20
+    sent = docker_archive.without_names(path, stop=stop)
+    pieces = [next(sent), next(sent)]
+    stop.set()
+    for work in (lambda: pieces.extend(sent), lambda: docker_archive.look(path, stop=stop)):
+        with pytest.raises(EngineError, match="stopped from outside") as caught:
+            work()
+        assert caught.value.transient
+    assert sum(map(len, pieces)) < 4 << 20
+
+
+def test_what_a_killed_build_left_goes_with_the_next_one(tmp_path: Path) -> None:
+    """At once: it may be as large as the disk."""
+    store = tmp_path / "store"
+    store.mkdir()
+    maker = singularity_images.Maker("apptainer", store, mounts=True)
+    with subprocess.Popen(["true"]) as gone:
+        pass
+    shapes = ["." + "a" * 64 + ".{}.tar", "." + "1" * 64 + ".{}", ".pull.{}.sif", ".scratch.{}"]
+    for pid in (gone.pid, os.getpid()):
+        for shape in shapes:
+            (store / shape.format(pid)).write_text("half")
+    maker._sweep()
+    left = {path.name for path in store.iterdir()}
+    assert left == {shape.format(os.getpid()) for shape in shapes}
+
+
+@pytest.mark.docker
 def test_loading_an_archive_is_stopped_in_order(built: Path, tmp_path: Path) -> None:
     engine, stop = open_engine("docker"), threading.Event()
     stop.set()
     source = ImageSource("docker", None, built, "sha256:" + "3" * 64)
-    with pytest.raises(EngineError, match="loading the image archive was stopped") as caught:
+    with pytest.raises(EngineError, match="image archive was stopped") as caught:
         engine.ensure_image(source, store=tmp_path / "store", stop=stop)
     assert caught.value.transient
     assert not list(tmp_path.rglob("*.json")), "nothing is noted as loaded"
@@ -494,7 +558,7 @@ def test_who_cannot_mount_a_sif_gets_a_folder(docker_archive: Path, tmp_path: Pa
 def test_half_an_unpacked_archive_is_removed(
     error: Exception, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def half(_: Path) -> Iterator[bytes]:
+    def half(_: Path, **__: object) -> Iterator[bytes]:
         yield b"half"
         assert [path.suffix for path in (tmp_path / "store").iterdir()] == [".tar"]
         raise error
