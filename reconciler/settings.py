@@ -53,6 +53,16 @@ def _span(text: str) -> str:
 Span = Annotated[str, AfterValidator(_span)]
 
 
+def _room(text: str) -> str:
+    """Every engine refuses a task with less."""
+    if in_bytes(text) < in_bytes("64Ki"):
+        raise ValueError("a task needs room for 64Ki or more")
+    return text
+
+
+Room = Annotated[Bytes, AfterValidator(_room)]
+
+
 def _gpu(given: object) -> object:
     """The number of a GPU as text, as engines and NVIDIA's own tools want it; ids stay."""
     return str(given) if isinstance(given, int) and not isinstance(given, bool) else given
@@ -130,7 +140,7 @@ class SiteLimits(Part):
     jobs: Annotated[int, Field(ge=1, le=256)] = 1
     gpus: Many[Gpu] = ()
     memory: Bytes = "8Gi"
-    output: Bytes = "10Gi"
+    output: Room = "10Gi"
     output_files: Annotated[int, Field(ge=1)] = 200_000
     timeout: dict[TaskName, Annotated[int, Field(ge=1)]] = Field(default_factory=dict)
 
@@ -265,7 +275,7 @@ def _sentence(file: Path, line_of: Any, item: dict[str, Any]) -> str:
     line = line_of(where) or line_of(where[:-1])
     found = "" if item["type"] in ("missing", "extra_forbidden") else f" (found {item['input']!r})"
     what = {"missing": "is missing", "extra_forbidden": "is not a setting"}.get(
-        item["type"], item["msg"]
+        item["type"], str(item["msg"]).removeprefix("Value error, ")
     )
     place = f"{file}:{line}" if line else str(file)
     return f"{place}: {field}: {what}{found}. See 'medperf profile --help' for the settings."

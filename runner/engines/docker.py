@@ -9,6 +9,7 @@ from the caller. A root caller's task runs as an otherwise unused uid, as with e
 """
 
 import contextlib
+import errno
 import io
 import json
 import os
@@ -28,7 +29,7 @@ from .docker_options import LABEL, OWNER, container_options
 from .docker_output import Follow, attached
 from .outputs import Staging, stage
 from .protocol import LIMITS, ImageSource, LocalImage, Outcome, Probe, Progress, Reason, Task
-from .supervise import BEGUN, POLL, Ended, StoreError, cannot_fill
+from .supervise import BEGUN, POLL, Ended, StoreError, cannot_fill, too_large
 from .tasklog import TaskLog
 
 if TYPE_CHECKING:
@@ -196,11 +197,16 @@ class _Run:
         try:
             keeper.make_disk(vars(disk))
         except OSError as error:
+            if error.errno == errno.EFBIG:
+                raise too_large(disk) from error
             raise _NoDiskError(str(error)) from error
+        problem = None
         try:
             keeper.fill_disk(vars(disk))
         except OSError as error:
-            raise cannot_fill(disk, str(error)) from error
+            problem = str(error)
+        if problem is not None:  # not from the OSError: it is the sized disk that is full
+            raise cannot_fill(disk, problem)
 
     def _binds(
         self, staging: Staging, owner: tuple[int, int] | None, mounted: list[Path]

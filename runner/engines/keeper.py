@@ -15,6 +15,7 @@ It imports the standard library alone: it starts in 20 ms and never sees the cal
 
 import contextlib
 import ctypes
+import errno
 import fcntl
 import json
 import os
@@ -40,6 +41,7 @@ KEYCTL_JOIN_SESSION = 1
 KEYCTL = {"x86_64": 250, "aarch64": 219}
 
 MOST_DEPTH = 64
+MOST_DISK = 14 << 40
 
 
 def _checked(result: int, what: str) -> int:
@@ -305,7 +307,7 @@ def main(plan: dict[str, Any]) -> dict[str, Any]:
             step = "fill"
             fill_disk(plan["disk"])
     except OSError as error:
-        return {"error": str(error), "step": step}
+        return {"error": str(error), "step": "size" if error.errno == errno.EFBIG else step}
     ended = _run_task(plan)
     try:
         if plan["disk"]:
@@ -349,8 +351,13 @@ def first_closed(root: Path) -> Path | None:
 
 
 def make_disk(disk: dict[str, Any]) -> None:
-    """Make and mount the sized file system: an OSError where that cannot be here, for any task."""
+    """Make and mount the sized file system: an OSError where that cannot be here, for any task.
+
+    EFBIG alone is of this size: ext4 has no more here, and the host's file system may have less.
+    """
     size, files = disk["bytes"] + disk["extra_bytes"], disk["files"] + disk["extra_files"]
+    if size + files * 256 > MOST_DISK:
+        raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
     owner = {"uid": disk["uid"], "gid": disk["gid"]}
     mount_disk(Path(disk["image"]), Path(disk["folder"]), size=size, files=files, **owner)
 

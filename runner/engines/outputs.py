@@ -17,7 +17,7 @@ from ...schemas.errors import EngineError
 from .keeper import Refused, plain_tree
 from .nested import Made, made_below, make, unmake
 from .protocol import Limits, Mount, Reason, Task
-from .supervise import BEGUN, RAISE, Disk, Watcher
+from .supervise import BEGUN, RAISE, SCRATCH, Disk, Watcher
 
 _STAGED = ("out", "disk", "disk.img")
 DELIVERED = "delivered"
@@ -182,7 +182,7 @@ def _stage(
             _copy_seed(output.mount.seed, output.kept, owner)
         if not disk:
             make(output.kept, output.places, owner)
-    copy = (mounted if disk else out) / "scratch" if scratch else None
+    copy = (mounted if disk else out) / SCRATCH if scratch else None
     if scratch and copy and not disk:
         _copy_scratch(scratch, copy, owner)
     sized = None
@@ -199,7 +199,7 @@ def _stage(
             gid=owner[1],
             folders=tuple(o.name for o in outputs if o.mount.kind == "directory"),
             blanks=tuple(o.name for o in outputs if o.mount.kind == "file"),
-            copies={**seeds, **({"scratch": scratch} if scratch else {})},
+            copies={**seeds, **({SCRATCH: scratch} if scratch else {})},
             places={
                 output.name: [[str(place.path), place.is_folder] for place in output.places]
                 for output in outputs

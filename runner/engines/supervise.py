@@ -5,6 +5,7 @@ parent" to the thread that started a process, not to the process.
 """
 
 import contextlib
+import errno
 import json
 import os
 import selectors
@@ -55,6 +56,10 @@ class KilledError(EngineError):
 _AGAIN = "give the same command again: it takes over what the task had written"
 
 
+SCRATCH = "scratch"
+"""What the throw-away copy of an image is called in `Disk.copies`; outputs have numbers."""
+
+
 class NoDiskError(EngineError):
     """No sized file system can be made here: the run may be tried again without one."""
 
@@ -84,10 +89,26 @@ class Disk:
 
 
 def cannot_fill(disk: Disk, why: str) -> EngineError:
-    """The error for what does not go into a sized file system, though one can be made."""
+    """The error for what does not go into a sized file system, though one can be made.
+
+    A full one is told in other words than the kernel's, which say that the site's disk is full.
+    """
+    what = ["What the task's outputs begin with"] if disk.copies.keys() - {SCRATCH} else []
+    what += ["the writable copy of its image"] if SCRATCH in disk.copies else []
+    text = " and ".join(what) or "The outputs' places"
     return EngineError(
-        "What the task's outputs begin with cannot be laid out in a file system for "
-        f"{disk.bytes} bytes and {disk.files} files: {why}. {RAISE}"
+        f"{text[0].upper()}{text[1:]} cannot be laid out in a file system for {disk.bytes} bytes "
+        f"and {disk.files} files: {why.replace(os.strerror(errno.ENOSPC), 'no room in it')}. "
+        f"{RAISE}"
+    )
+
+
+def too_large(disk: Disk) -> EngineError:
+    """The error for a sized file system that no file here can hold."""
+    return EngineError(
+        f"A file system for {disk.bytes} bytes and {disk.files} files is larger than a file in "
+        f"{disk.image.parent} can be: give tasks of this site less, `medperf profile set "
+        "limits.output=100Gi`."
     )
 
 
@@ -283,6 +304,8 @@ class _Run:
         if error := ended.get("error"):
             if ended.get("step") == "disk":
                 raise NoDiskError(f"No sized file system can be made: {error}.")
+            if ended.get("step") == "size" and self._command.disk is not None:
+                raise too_large(self._command.disk)
             if ended.get("step") == "fill" and self._command.disk is not None:
                 raise cannot_fill(self._command.disk, error)
             if ended.get("step") == "store":

@@ -67,6 +67,7 @@ def test_comments_survive_another_profile(tmp_path: Path) -> None:
         ("engine: sandbox", "engine: sandbox\n    motor: x", "motor: is not a setting"),
         ("k: 10", "k: 1", "policy.k"),
         ("maxAge: 24h", "maxAge: soon", "as in 24h"),
+        ("output: 10Gi", "output: 4Ki", "limits.output: a task needs room for 64Ki"),
     ],
 )
 def test_a_wrong_field_is_named_with_its_line(

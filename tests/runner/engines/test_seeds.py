@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 
+from medperf.reconciler.lock import found_no_room
 from medperf.runner.engines import Limits, LocalImage, Mount, Task, keeper
 from medperf.runner.engines.outputs import stage
+from medperf.runner.engines.supervise import Disk, cannot_fill
 from medperf.schemas.errors import EngineError
 
 from .conftest import Bench
@@ -81,11 +83,36 @@ def test_what_fits_into_no_sized_disk_fails_its_own_call_alone(
         (seed / f"{number}").write_text("x")
     mounts = (Mount(tmp_path / "data", "/data", writable=True, seed=seed),)
     small = replace(tight, output_bytes=1 << 20, output_files=13_000)
-    with pytest.raises(EngineError, match=r"file system for 1048576 bytes.*No space.*limits.out"):
+    says = r"^What the task's outputs begin with cannot .* 1048576 bytes.*no room.*limits.out"
+    with pytest.raises(EngineError, match=says) as caught:
         bench.run("plain", mounts=mounts, limits=small)
+    assert not found_no_room(caught.value), "the site's own disk is not full"
     assert str(tmp_path) not in Path("/proc/self/mountinfo").read_text()
     outcome, _ = bench.run("plain")
     assert (outcome.reason, "output-bytes" in outcome.held) == ("done", True)
+
+
+@pytest.mark.usefixtures("as_root")
+@pytest.mark.parametrize("name", ["sandbox", pytest.param("docker", marks=pytest.mark.docker)])
+def test_a_disk_larger_than_a_file_can_be_fails_its_own_call_alone(
+    name: str, bench_of: Callable[[str], Bench], tight: Limits
+) -> None:
+    bench = bench_of(name)
+    with pytest.raises(EngineError, match=r"larger than a file in .* can be: .*limits.output="):
+        bench.run("plain", limits=replace(tight, output_bytes=1 << 50))
+    outcome, _ = bench.run("plain")
+    assert (outcome.reason, "output-bytes" in outcome.held) == ("done", True)
+
+
+def test_what_does_not_fit_is_called_what_it_is(tmp_path: Path) -> None:
+    disk = Disk(tmp_path / "disk.img", tmp_path, tmp_path, 9, 9, 1, 1, ("0",), ())
+    seeds, image = {"0": tmp_path}, {"scratch": tmp_path}
+    for copies, says in [
+        (seeds, "What the task's outputs begin with cannot"),
+        (image, "The writable copy of its image cannot"),
+        ({**seeds, **image}, "What the task's outputs begin with and the writable copy of its"),
+    ]:
+        assert str(cannot_fill(replace(disk, copies=copies), "why")).startswith(says)
 
 
 @pytest.mark.docker
