@@ -21,6 +21,8 @@ them. So `LD_PRELOAD` acts on what the task starts and on nothing of ours.
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 _STARTER = ("APPTAINER", "SINGULARITY")  # they steer Apptainer's own scripts inside an image
 _KEPT = ("/", "/proc", "/dev", "/sys", "/etc", "/usr", "/bin", "/lib", "/lib64", "/sbin")
+_DEVICES = re.compile(r"(/var)?/run/nvidia-container-devices(/|\Z)")
+"""What is mounted there asks NVIDIA's runtime for devices, where it is configured so."""
 
 
 def check_task(task: Task, *, engine: str) -> None:
@@ -57,7 +59,8 @@ def _check_limits(limits: Limits) -> None:
 
 def _check_mount(mount: Mount) -> str:
     target = _check_target(mount.target)
-    if target in _KEPT or target.startswith(("/proc/", "/dev/", "/sys/")):
+    within = target.startswith(("/proc/", "/dev/", "/sys/")) or _DEVICES.match(target)
+    if target in _KEPT or within:
         raise EngineError(f"Nothing can be mounted at {target}: choose a place of its own.")
     if not mount.writable:
         if not mount.source.exists():

@@ -177,6 +177,8 @@ def test_what_cannot_be_meant_is_refused(
         ("/proc/x", "place of its own"),
         ("/dev/here", "place of its own"),
         ("/usr", "place of its own"),
+        ("/var/run/nvidia-container-devices/all", "place of its own"),
+        ("/run/./nvidia-container-devices", "place of its own"),
         ("x", "absolute"),
         ("/a\nb", "absolute"),
     ],
