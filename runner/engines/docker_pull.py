@@ -1,7 +1,9 @@
 """A pull by Docker's daemon that can be stopped while nothing comes.
 
 docker-py waits for the next piece of an answer however long a registry takes. Here the connection
-is our own, so it can be shut from outside the thread that reads it: the daemon ends the pull then.
+is our own, so it can be shut from outside the thread that reads it. The daemon ends the pull then,
+as it does when `docker pull` is interrupted: at once while something comes; a registry that has
+stalled keeps its connection, over which nothing more is asked, until it goes on or ends.
 """
 
 import contextlib
