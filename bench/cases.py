@@ -88,6 +88,17 @@ def clone(folder: Path, built: Built) -> Sample:
     return found
 
 
+_ADDING = "x = 0\nfor i in range(10_000_000): x += i * i"
+
+
+def pace() -> float:
+    """Seconds of processor that ten million additions take Python here, and now.
+
+    A machine that others share may be half as fast an hour later; targets in seconds need to know.
+    """
+    return command([sys.executable, "-c", _ADDING], runs=1).processor
+
+
 LIMITS = {  # manifests: seconds beside the fetch, MB; first read seconds, MB
     1_000: (0.5, 80, 4.0, 200),
     10_000: (0.5, 80, 4.0, 200),
@@ -109,7 +120,7 @@ def registry(
         )
     env = site(folder, built)
     storage, kept = folder / "storage", folder / "kept"
-    cloned = clone(folder, built)
+    cloned, adding = clone(folder, built), pace()
     first = command(
         [MEDPERF, "plan"],
         runs=3 if size <= 10_000 else 1,
@@ -120,7 +131,8 @@ def registry(
     yield Case(
         f"first read, all validated and judged (first plan): {name}",
         f"{beside:.2f} s beside the clone; with it {first}",
-        f"git init, git fetch {cloned.seconds:.3f} s",
+        f"git init, git fetch {cloned.seconds:.3f} s; ten million additions "
+        f"{adding:.2f} s of processor before, {pace():.2f} after",
         f"<= {first_limit:.0f} s, <= {first_memory} MB",
         beside <= first_limit and first.memory <= first_memory,
     )
