@@ -13,12 +13,15 @@ import json
 import os
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 HERE = Path(__file__).resolve().parent
 MEDPERF = Path(sys.executable).with_name("medperf")
@@ -34,7 +37,11 @@ def main() -> None:
     parser.add_argument("--cases", type=int, default=200)
     arguments = parser.parse_args()
     started = time.monotonic()
-    Demo(arguments.folder.absolute(), arguments.engine, arguments.cases).play()
+    try:
+        Demo(arguments.folder.absolute(), arguments.engine, arguments.cases).play()
+    except KeyboardInterrupt:
+        print("\nInterrupted. Nothing is left running; 'make demo' begins anew.", file=sys.stderr)
+        raise SystemExit(130) from None
     print(f"\nDone in {time.monotonic() - started:.0f} s. Look around in {arguments.folder}/:")
     print(f"  cd {arguments.folder} && MEDPERF_HOME=hospital {MEDPERF} status")
 
@@ -54,20 +61,16 @@ class Person:
         or `nothing`, where the command's answer is returned to be shown in another form.
         """
         print(f"\n{_bold(self.name + ' $')} medperf {command}", flush=True)
-        process = subprocess.run(
-            [str(MEDPERF), *shlex.split(command)],
+        done = patiently(
+            [MEDPERF, *shlex.split(command)],
             cwd=self.where,
             env={**os.environ, "MEDPERF_HOME": str(self.home)},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE if see == "nothing" else None,
             stderr=subprocess.STDOUT if see == "all" and not sys.stdout.isatty() else _pipe(see),
-            text=True,
-            check=False,
         )
-        if process.returncode:
-            print(process.stderr or "", end="", file=sys.stderr)
-            raise SystemExit(f"That ended with {process.returncode}: the demo stops.")
-        return process.stdout or ""
+        _check(done)
+        return done.stdout
 
 
 def _pipe(see: str) -> int | None:
@@ -158,7 +161,7 @@ class Demo:
     def make_images(self) -> None:
         """The cubes' images from their Dockerfiles, as archives; for Apptainer as SIF files."""
         images = self.folder / "images"
-        subprocess.run(["sh", str(HERE / "images.sh"), str(images), *CUBES], check=True)
+        _check(patiently(["sh", HERE / "images.sh", images, *CUBES]))
         for cube in CUBES:
             tar = images / f"{cube}.tar"
             if self.engine == "docker":
@@ -167,11 +170,8 @@ class Demo:
             sif = images / f"{cube}.sif"
             if not sif.exists() or sif.stat().st_mtime < tar.stat().st_mtime:
                 options = ["--force", "--mksquashfs-args", "-comp zstd -Xcompression-level 3"]
-                subprocess.run(
-                    ["apptainer", "build", *options, str(sif), f"docker-archive:{tar}"],
-                    check=True,
-                    capture_output=True,
-                )
+                build = ["apptainer", "build", *options, sif, f"docker-archive:{tar}"]
+                _check(patiently(build, stdout=subprocess.PIPE, stderr=subprocess.PIPE))
             link(sif, self.assets / sif.name)
 
     def make_the_registry(self) -> None:
@@ -340,24 +340,39 @@ def _number(value: object) -> str:
     return f"{value:.3f}" if isinstance(value, float) else "-" if value is None else str(value)
 
 
+def patiently(words: Sequence[str | Path], **how: Any) -> subprocess.CompletedProcess[str]:
+    """The ended process. At Ctrl-C, which it gets too, it is waited for: it ends what it runs."""
+    with subprocess.Popen(words, text=True, **how) as process:
+        try:
+            out, told = process.communicate()
+        except KeyboardInterrupt:
+            process.wait()
+            raise
+    return subprocess.CompletedProcess(words, process.returncode, out or "", told or "")
+
+
+def _check(done: subprocess.CompletedProcess[str]) -> None:
+    if done.returncode in (130, -signal.SIGINT):
+        raise KeyboardInterrupt
+    if done.returncode:
+        print(done.stderr, end="", file=sys.stderr)
+        raise SystemExit(f"That ended with {done.returncode}: the demo stops.")
+
+
 def run(script: str, *arguments: str) -> None:
     """One of the example's own scripts."""
-    subprocess.run(
-        [sys.executable, str(HERE / script), *arguments], check=True, stdout=subprocess.DEVNULL
-    )
+    words = [sys.executable, HERE / script, *arguments]
+    _check(patiently(words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE))
 
 
 def shell(folder: Path, command: str) -> None:
     """Shows a command of somebody else's program, runs it in `folder`, shows its last words."""
     print(f"\n{_bold('anybody $')} {command}", flush=True)
-    process = subprocess.run(
-        shlex.split(command), cwd=folder, capture_output=True, text=True, check=False
-    )
-    said = (process.stdout + process.stderr).strip()
-    if said:
-        print(said)
-    if process.returncode:
-        raise SystemExit(f"That ended with {process.returncode}: the demo stops.")
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    done = patiently(shlex.split(command), cwd=folder, **pipes)
+    if done.stdout.strip():
+        print(done.stdout.strip())
+    _check(done)
 
 
 def link(source: Path, target: Path) -> None:

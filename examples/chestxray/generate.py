@@ -22,6 +22,7 @@ import gzip
 import hashlib
 import io
 import os
+import signal
 import sys
 import tarfile
 import zlib
@@ -535,7 +536,9 @@ def cases(
     if cores == 1 or number < 2 * AHEAD // 10:
         yield from map(make, range(number))
         return
-    with ProcessPoolExecutor(cores) as pool:
+    # Ctrl-C is this process's own, which then ends the others
+    ignoring = (signal.SIGINT, signal.SIG_IGN)
+    with ProcessPoolExecutor(cores, initializer=signal.signal, initargs=ignoring) as pool:
         for start in range(0, number, AHEAD):
             yield from pool.map(make, range(start, min(start + AHEAD, number)), chunksize=5)
 
@@ -632,4 +635,7 @@ def main(arguments: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    try:
+        main(sys.argv[1:])
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None

@@ -107,4 +107,8 @@ def main(role: str, folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], Path(sys.argv[2]))
+    try:
+        main(sys.argv[1], Path(sys.argv[2]))
+    except KeyboardInterrupt:
+        print("\nInterrupted. Nothing is lost; the same command goes on.", file=sys.stderr)
+        raise SystemExit(130) from None

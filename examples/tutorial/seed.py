@@ -182,7 +182,11 @@ def main() -> None:
     parser.add_argument("role", choices=ROLES)
     parser.add_argument("--folder", type=Path, default=Path("tutorial"))
     arguments = parser.parse_args()
-    seed(arguments.role, arguments.folder.absolute())
+    try:
+        seed(arguments.role, arguments.folder.absolute())
+    except KeyboardInterrupt:
+        print(f"\nInterrupted. 'make tutorial ROLE={arguments.role}' begins anew.", file=sys.stderr)
+        raise SystemExit(130) from None
     print(
         f"{arguments.folder}/ is ready. Go on in docs/tutorials/{arguments.role}.md, with:\n"
         f"  export MEDPERF_HOME=$PWD/{arguments.folder}/home"
