@@ -166,7 +166,8 @@ def run(arguments: list[str]) -> int:
             where = f" ({error.filename})" if error.filename else ""
             return _expected(f"{error.strerror}{where}. {MACHINE[error.errno]}", 1)
         if isinstance(error, RuntimeError) and "home directory" in str(error):  # pathlib's words
-            return _expected("A path begins with ~ and a name that is no user's here.", 2)
+            text = "A path begins with ~ and a name that is no user's here: write the whole path."
+            return _expected(f"{text} It may stand in the settings or in MEDPERF_HOME, too.", 2)
         return _bug(error, arguments)
     return answer if isinstance(answer, int) else 0
 

@@ -79,7 +79,7 @@ def view_association(
     listed = list_associations(place, view, benchmark=benchmark, say=say)
     known = {one.component: one for one in listed if one.part == side}
     ref = view.benchmark(benchmark).ref
-    one = known[resolve(component, known, f"{side[:-1]} associated with {ref}")]
+    one = known[resolve(component, known, f"{side[:-1]} in {ref} called")]
     digest, data = "", b""
     signed: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()

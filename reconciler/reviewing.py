@@ -194,7 +194,7 @@ def find_association(
             if spot.kind == "association" and spot.ref == ref and spot.side == side:
                 paths[change.path] = _further(place, view, paths.get(change.path), proposal)
     known = {classify(path).component: path for path in paths}
-    path = known[resolve(component, known, f"{side[:-1]} associated with {ref}")]
+    path = known[resolve(component, known, f"{side[:-1]} in {ref} called")]
     return path, paths[path]
 
 
@@ -278,7 +278,7 @@ def revoke_association(
     """
     ref = view.benchmark(benchmark).ref
     known = [classify(state.path).component for state in view.associations_of(ref, side)]
-    component = resolve(component, known, f"{side[:-1]} associated with {ref}")
+    component = resolve(component, known, f"{side[:-1]} in {ref} called")
     state = view.association(ref, side, component)
     assert state is not None  # noqa: S101  (it is one of those above)
     if state.state == "revoked":

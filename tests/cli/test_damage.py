@@ -103,7 +103,7 @@ def test_a_home_of_nobody_is_told(desks: Desks) -> None:
     file.write_text(text.replace("storage: default", "storage: ~nobody-of-that-name/x"))
     answer = desks.hospital("plan")
     assert answer.code == 2
-    assert answer.err == "medperf: A path begins with ~ and a name that is no user's here.\n"
+    assert "A path begins with ~ and a name that is no user's here: write the" in answer.said
 
 
 def test_a_registry_that_was_emptied_is_told_from_one_that_is_away(desks: Desks) -> None:

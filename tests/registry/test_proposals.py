@@ -49,6 +49,17 @@ class World:
             self.alice, self.url, proposal=proposal, author=ALICE, signer=self.alices, check=check
         )
 
+    def close(self, clone: Repository, proposal: Proposal) -> None:
+        """Alice closes it, in this clone."""
+        proposals.close(
+            clone,
+            self.url,
+            proposal=proposal,
+            reason="Too few cases.",
+            author=ALICE,
+            signer=self.alices,
+        )
+
     def add_to_main(self, path: str, data: bytes) -> str:
         def build(base: str | None) -> str:
             assert base
@@ -285,14 +296,7 @@ def test_an_approval_elsewhere_closes_both(world: World) -> None:
 def test_closing_keeps_the_reason_and_the_branch_may_come_again(world: World) -> None:
     made = world.propose()
     for _ in range(2):
-        proposals.close(
-            world.alice,
-            world.url,
-            proposal=made,
-            reason="Too few cases.",
-            author=ALICE,
-            signer=world.alices,
-        )
+        world.close(world.alice, made)
         assert world.branches() == {"main"}
         made = world.propose(BRANCH, {DATASET: b"more\n"})
     proposals.list_open(world.bob, world.url)
@@ -310,14 +314,7 @@ def test_the_very_same_commit_may_be_closed_again(world: World) -> None:
     made = world.propose()
     for _ in range(3):
         world.bob.push(world.url, {f"refs/heads/{made.branch}": (made.head, None)})
-        proposals.close(
-            world.bob,
-            world.url,
-            proposal=made,
-            reason="Too few cases.",
-            author=ALICE,
-            signer=world.alices,
-        )
+        world.close(world.bob, made)
         assert world.branches() == {"main"}
         proposals.list_open(world.bob, world.url)
     assert len(proposals.list_rejected(world.bob, world.url)) == 3
