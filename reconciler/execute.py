@@ -18,9 +18,10 @@ from pathlib import Path
 
 from .. import __version__
 from ..runner import flows
-from ..runner.cubes import Execution, ReadyCube
+from ..runner.cubes import ReadyCube
 from ..runner.engines.protocol import Limits
 from ..runner.seal import changed
+from ..runner.task_run import Execution
 from ..schemas.errors import DataError
 from ..schemas.manifests import Benchmark, Cube, ResultImages
 from .datasets import LocalDataset

@@ -19,8 +19,9 @@ from .plan import Pair
 from .records import RunFolder, Runs
 
 if TYPE_CHECKING:
-    from ..runner.cubes import Execution, ReadyCube
+    from ..runner.cubes import ReadyCube
     from ..runner.engines.protocol import Outcome
+    from ..runner.task_run import Execution
 
 
 class KeptError(TaskError):

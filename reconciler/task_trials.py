@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..runner.cubes import run_task
+from ..runner.task_run import run_task
 from ..runner.task_spec import CONTRACTS
 from ..schemas.errors import TaskError, UsageError
 from .execute import execution

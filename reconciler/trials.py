@@ -18,8 +18,9 @@ from pathlib import Path
 from .. import __version__
 from ..runner import flows
 from ..runner.content import tree_content
-from ..runner.cubes import Execution, ReadyCube, lacking
+from ..runner.cubes import ReadyCube, lacking
 from ..runner.flows import RawData
+from ..runner.task_run import Execution
 from ..schemas.digests import canonical_json, file_digest
 from ..schemas.errors import TaskError, WithheldError
 from ..schemas.manifests import Asset, Cube, Metric

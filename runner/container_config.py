@@ -14,7 +14,7 @@ not choose (`network`, `privileged`) are refused, as by MedPerf; other keys that
 are ignored. Parameters and additional files that the cube has not got are empty.
 
 In the sandbox there is no image with a default command, and `command` names programs of an image
-that is not there: the manifest's own command is called with the task's name (see `cubes`).
+that is not there: the manifest's own command is called with the task's name (see `task_call`).
 """
 
 from collections.abc import Mapping

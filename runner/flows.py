@@ -33,8 +33,9 @@ from . import cube_yaml
 from .adopting import take_prepared
 from .archives import ArchiveLimits, unpack
 from .content import Content, content_hash, read_small
-from .cubes import Execution, ReadyCube, empty_work, rescue_outputs, run_task
+from .cubes import ReadyCube
 from .engines.protocol import Outcome
+from .task_run import Execution, empty_work, rescue_outputs, run_task
 from .task_spec import SANITY_CHECK
 
 CONTENT = "content.txt"

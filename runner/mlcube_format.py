@@ -20,7 +20,7 @@ MLCube calls the image's entrypoint as `T --key=path …`, and by its contract a
 `entrypoint` without the task's name: the program is the task's. Where several tasks share one it
 cannot tell them apart without, so there the name is passed, and always: without it, the program may
 do another task's work. `other_custom` is the other way for a task's very own entrypoint, with the
-name, as one version of MLCube's Docker runner did it: see `cubes` for when it is tried.
+name, as one version of MLCube's Docker runner did it: see `task_run` for when it is tried.
 """
 
 import re

@@ -1,6 +1,6 @@
 """What a cube's tasks are, whichever file described them, and what each role's tasks must be.
 
-Both readers (`mlcube_format`, `container_config`) end here; `cubes` turns a TaskSpec and some
+Both readers (`mlcube_format`, `container_config`) end here; `task_run` turns a TaskSpec and some
 folders into one task for an engine. Inputs are read-only whatever the file says.
 """
 

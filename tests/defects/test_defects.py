@@ -16,7 +16,8 @@ from medperf.reconciler.mixing import Shelf
 from medperf.reconciler.offline import offline_workplace
 from medperf.reconciler.settings import Home
 from medperf.reconciler.workplace import Workplace
-from medperf.runner.cubes import ReadyCube, run_task
+from medperf.runner.cubes import ReadyCube
+from medperf.runner.task_run import run_task
 
 TESTS = Path(__file__).resolve().parents[1]
 

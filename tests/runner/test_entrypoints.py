@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from medperf.runner.engines.protocol import Outcome, Reason, Task
-from tests.runner.test_cubes import MLCUBE, Recorder, call, cube, parts, ready
+from tests.runner.recorded_tasks import MLCUBE, Recorder, call, cube, parts, ready
 
 __all__ = ["parts"]
 NAME = "evaluate"

@@ -17,10 +17,11 @@ import pytest
 from medperf.runner import flows
 from medperf.runner.assets import AssetPolicy, Assets
 from medperf.runner.content import changed
-from medperf.runner.cubes import Execution, ReadyCube
+from medperf.runner.cubes import ReadyCube
 from medperf.runner.engines import open_engine, rootfs
 from medperf.runner.engines.protocol import Limits
 from medperf.runner.flows import RawData
+from medperf.runner.task_run import Execution
 from medperf.runner.workshop import Workshop
 from medperf.schemas.digests import file_digest
 from medperf.schemas.errors import AssetError, DataError, TaskError

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from medperf.runner import cubes, flows
+from medperf.runner import flows, task_run
 from medperf.runner.engines import outputs
 from medperf.runner.flows import ManualWorkError, RawData
 from medperf.schemas.errors import EngineError, TaskError
@@ -334,7 +334,7 @@ def dies_at(folder: Path, move: int, *, disk: bool) -> None:
         return move_or_die
 
     outputs._move = dying(outputs._move)
-    cubes._move = dying(cubes._move)
+    task_run._move = dying(task_run._move)
     quick(folder, disk=disk)()
 
 
