@@ -79,7 +79,7 @@ def create(
           --data_path images --labels_path labels.csv --benchmark chestxray
     """
     from ..reconciler.preparing import RawParts, create_dataset
-    from ..runner.flows import ManualWorkError
+    from ..runner.preparation import ManualWorkError
     from ..schemas.errors import MedperfError, TaskError
     from .trial import NO_SANITY_CHECK
 

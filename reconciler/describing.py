@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..registry.view import View
-from ..runner.flows import waits_for_person
+from ..runner.preparation import waits_for_person
 from ..schemas.errors import MedperfError
 from ..schemas.metrics import parse_evaluator_file
 from .datasets import LocalDataset

@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from .. import __version__
-from ..runner import flows
+from ..runner import model_run
 from ..runner.cubes import ReadyCube
 from ..runner.engines.protocol import Limits
 from ..runner.seal import changed
@@ -124,7 +124,7 @@ def make_run(
     if not folder.results.exists():
         still_wanted()
         say(f"{pair.model}: evaluate")
-        _, outcome = flows.evaluate(
+        _, outcome = model_run.evaluate(
             evaluator, folder.predictions, order.dataset.labels, folder.path, how
         )
         held = outcome.held if held is None else held & outcome.held

@@ -12,9 +12,9 @@ from functools import cached_property
 from pathlib import Path
 
 from ..registry.view import View
-from ..runner.flows import RawData
 from ..runner.local_cubes import NOTHING_EXTRA, Extras, local_cube, manifest_bytes
 from ..runner.packing import Role
+from ..runner.prepared import RawData
 from ..schemas.digests import digest, file_digest
 from ..schemas.documents import load
 from ..schemas.errors import UsageError

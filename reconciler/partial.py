@@ -64,11 +64,11 @@ def infer_keeping(
     predictions that lie in a whole run's folder are whole, wherever this is killed. KeptError if
     the model failed and something is kept, TaskError if nothing is.
     """
-    from ..runner import flows
+    from ..runner import model_run
 
     kept = runs.folder(partial)
     kept.results.unlink(missing_ok=True)
-    _, outcome = flows.infer(model, data, kept.path, how, partial=True)
+    _, outcome = model_run.infer(model, data, kept.path, how, partial=True)
     if outcome.reason == "done":
         kept.predictions.rename(folder.predictions)
         return outcome
@@ -86,9 +86,9 @@ Infer = Callable[["ReadyCube", Path, RunFolder, "Execution"], "Outcome"]
 
 def infer_whole(model: "ReadyCube", data: Path, folder: RunFolder, how: "Execution") -> "Outcome":
     """Runs a model into `folder`; nothing of a failed one is kept."""
-    from ..runner import flows
+    from ..runner import model_run
 
-    _, outcome = flows.infer(model, data, folder.path, how)
+    _, outcome = model_run.infer(model, data, folder.path, how)
     return outcome
 
 

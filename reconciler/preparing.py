@@ -13,7 +13,7 @@ from pathlib import Path
 
 from .. import __version__
 from ..registry.view import View
-from ..runner import flows
+from ..runner import preparation
 from ..runner.cubes import ReadyCube, read_cube
 from ..schemas.errors import EngineError, UsageError
 from ..schemas.manifests import Pin
@@ -83,7 +83,7 @@ def create_dataset(
         then = "sanity check, statistics" if record.sanity_checked else "statistics"
         say(f"{preparator.ref}: {first}, {then}")
         how = execution(place, f"prepare-{dataset.path.name}", dataset.path / "logs", stop)
-        flows.prepare(
+        preparation.prepare(
             ready,
             data=parts.data,
             labels=parts.labels,

@@ -16,10 +16,11 @@ from decimal import Decimal
 from pathlib import Path
 
 from .. import __version__
-from ..runner import flows
+from ..runner import model_run, preparation
 from ..runner.content import tree_content
 from ..runner.cubes import ReadyCube, lacking
-from ..runner.flows import RawData
+from ..runner.demo_dataset import unpack_demo
+from ..runner.prepared import Prepared, RawData, open_prepared
 from ..runner.task_run import Execution
 from ..schemas.digests import canonical_json, file_digest
 from ..schemas.errors import TaskError, WithheldError
@@ -139,9 +140,9 @@ def run_trial(
     folder.mkdir(parents=True, mode=0o700)
     how = execution(place, label, folder / "logs", stop)
     say(f"{setup.model.name}: infer")
-    predictions, inferred = flows.infer(ready[1], prepared.data, folder, how)
+    predictions, inferred = model_run.infer(ready[1], prepared.data, folder, how)
     say(f"{setup.evaluator.name}: evaluate")
-    results, evaluated = flows.evaluate(
+    results, evaluated = model_run.evaluate(
         ready[2], predictions, prepared.labels_for_evaluation, folder, how
     )
     metrics, not_computable = _numbers(setup, results)
@@ -216,17 +217,17 @@ def _prepared(
     label: str,
     say: Say,
     stop: threading.Event | None,
-) -> flows.Prepared:
+) -> Prepared:
     """The data as the preparator makes them, from the cache where they are there whole."""
     root = place.storage / "trials"
     if isinstance(setup.demo, LocalDataset):
         check_unchanged(setup.demo)
-        here = flows.open_prepared(setup.demo.path)
+        here = open_prepared(setup.demo.path)
         assert here is not None  # noqa: S101 - its lines were just compared
         return here
     both = data + setup.preparator.digest + ("prepared" if setup.prepared else "")
     folder = root / "prepared" / hashlib.sha256(both.encode()).hexdigest()[:16]
-    done = flows.open_prepared(folder)
+    done = open_prepared(folder)
     if done is not None:
         return done
     how = execution(place, label, folder / "logs", stop)
@@ -240,7 +241,7 @@ def _prepared(
     raw_folder = root / f"demo-{setup.demo.digest[7:23]}"
     shutil.rmtree(raw_folder, ignore_errors=True)
     raw_folder.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    raw = flows.unpack_demo(archive, raw_folder)
+    raw = unpack_demo(archive, raw_folder)
     say(f"{setup.preparator.name}: prepare the demo dataset")
     prepared = _prepare(preparator, raw, folder, how, prepared=setup.prepared)
     shutil.rmtree(raw_folder, ignore_errors=True)
@@ -249,8 +250,8 @@ def _prepared(
 
 def _prepare(
     preparator: ReadyCube, raw: RawData, folder: Path, how: Execution, *, prepared: bool
-) -> flows.Prepared:
-    return flows.prepare(
+) -> Prepared:
+    return preparation.prepare(
         preparator,
         data=raw.data,
         labels=raw.labels,

@@ -163,9 +163,9 @@ def test_nothing_new_is_not_published_twice(published: Desks) -> None:
 
 def test_where_nothing_is_new_nothing_is_loaded_that_runs_or_judges(published: Desks) -> None:
     assert published.hospital("plan").code == 0
-    heavy = "cryptography docker jsonschema ruamel spython tarfile numpy medperf.runner.flows "
-    heavy += "medperf.runner.cubes medperf.runner.task_run medperf.reconciler.execute "
-    heavy += "medperf.reconciler.disclosure "
+    heavy = "cryptography docker jsonschema ruamel spython tarfile numpy medperf.runner.cubes "
+    heavy += "medperf.runner.preparation medperf.runner.model_run medperf.runner.task_run "
+    heavy += "medperf.reconciler.execute medperf.reconciler.disclosure "
     heavy += "medperf.schemas.metrics medperf.registry.validate yaml medperf.runner.engines.sandbox"
     script = (
         "import sys; from medperf.cli.app import run; assert run(sys.argv[2:]) == 0;"

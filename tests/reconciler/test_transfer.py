@@ -11,7 +11,7 @@ from medperf.reconciler.describing import describe
 from medperf.reconciler.execute import check_unchanged
 from medperf.reconciler.preparing import RawParts, create_dataset
 from medperf.reconciler.transfer import export_dataset, import_dataset
-from medperf.runner.flows import ManualWorkError
+from medperf.runner.preparation import ManualWorkError
 from medperf.schemas.errors import AssetError, DataError, MedperfError, TaskError, UsageError
 
 from .world import World, quiet
@@ -147,7 +147,8 @@ def test_a_preparator_stops_for_manual_work_and_goes_on(tmp_path: Path, home: Pa
     from medperf.reconciler.mixing import Shelf
     from medperf.reconciler.offline import offline_workplace
     from medperf.reconciler.settings import Home
-    from medperf.runner import flows
+    from medperf.runner import preparation
+    from medperf.runner.prepared import Prepared
 
     cube = tmp_path / "cube"
     cube.mkdir()
@@ -160,8 +161,8 @@ def test_a_preparator_stops_for_manual_work_and_goes_on(tmp_path: Path, home: Pa
         ready = place.ready(part.cube, part.digest)
         how = execution(place, "manual", into / "logs", None)
 
-        def prepare() -> flows.Prepared:
-            return flows.prepare(
+        def prepare() -> Prepared:
+            return preparation.prepare(
                 ready,
                 data=data / "images",
                 labels=data / "labels, alle.csv",

@@ -12,11 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from medperf.runner import flows, task_run
+from medperf.runner import preparation, task_outcome, task_run
 from medperf.runner.engines import outputs
-from medperf.runner.flows import ManualWorkError, RawData
+from medperf.runner.preparation import ManualWorkError, waits_for_person
+from medperf.runner.prepared import Prepared, RawData, open_prepared
 from medperf.schemas.errors import EngineError, TaskError
-from tests.runner.test_flows import Site, tar
+from tests.runner.toy_site import Site, tar
 
 MAIN = '''\
 """Goes on with its own outputs, reports on each case, fails while a person has to work."""
@@ -109,7 +110,7 @@ def main_for(tasks: str) -> str:
 
 @pytest.fixture(params=[TASKS, VOLUMES], ids=["mlcube", "container-config"])
 def prepare(request: pytest.FixtureRequest, tmp_path: Path) -> "Prepare":
-    """One call of `flows.prepare` after another, on one dataset."""
+    """One call of `preparation.prepare` after another, on one dataset."""
     return Prepare(tmp_path, request.param)
 
 
@@ -124,8 +125,8 @@ class Prepare:
         self.raw = RawData(folder / "raw", folder / "raw labels")
         self.into = folder / "dataset"
 
-    def __call__(self, stop: threading.Event | None = None, **more: Path) -> flows.Prepared:
-        return flows.prepare(
+    def __call__(self, stop: threading.Event | None = None, **more: Path) -> Prepared:
+        return preparation.prepare(
             self.ready,
             data=more.get("data", self.raw.data),
             labels=self.raw.labels,
@@ -139,7 +140,7 @@ def test_a_reporting_preparator_goes_on_with_what_a_person_made_of_it(prepare: P
         prepare()
     assert stop.value.exit_code == 4
     assert str(prepare.into / "report.yaml") in str(stop.value)
-    assert flows.waits_for_person(prepare.into)
+    assert waits_for_person(prepare.into)
     outline = prepare.into / "data/outline.txt"
     assert outline.read_text() == "to do"
     with pytest.raises(ManualWorkError):
@@ -148,8 +149,8 @@ def test_a_reporting_preparator_goes_on_with_what_a_person_made_of_it(prepare: P
     with pytest.raises(ManualWorkError, match=r"sanity_check .* failed.*go") as stop:
         prepare()
     assert "the outline is not whole" in stop.value.log_tail
-    assert flows.waits_for_person(prepare.into)
-    assert flows.open_prepared(prepare.into) is None
+    assert waits_for_person(prepare.into)
+    assert open_prepared(prepare.into) is None
     outline.write_text("drawn")
     done = prepare()
     assert (done.data / "outline.txt").read_text() == "drawn"
@@ -261,7 +262,7 @@ def test_what_was_made_before_a_stop_or_a_kill_is_there_again(tmp_path: Path) ->
         prepare(stop=stop)
     watcher.join()
     assert caught.value.reason == "interrupted"
-    assert not flows.waits_for_person(prepare.into), "it goes on by itself"
+    assert not waits_for_person(prepare.into), "it goes on by itself"
     assert (prepare.into / "data/a folder/0.txt").read_text() == "took hours"
 
     (tmp_path / "site/logs/prepare.log").unlink()
@@ -432,7 +433,7 @@ def test_leftovers_of_other_raw_data_are_not_taken(
     other = tmp_path / "other"
     other.mkdir()
     with monkeypatch.context() as patched:
-        patched.delattr(flows, "run_task")
+        patched.delattr(task_outcome, "run_task")
         with pytest.raises(NameError):
             prepare(data=other)
     prepare(data=other)

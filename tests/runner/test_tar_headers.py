@@ -7,8 +7,8 @@ import pytest
 
 from medperf.runner.archives import unpack
 from medperf.runner.content import read_small
+from medperf.runner.demo_dataset import unpack_demo
 from medperf.runner.engines.docker_archive import look
-from medperf.runner.flows import unpack_demo
 from medperf.runner.tarballs import write_tar
 from medperf.schemas.errors import AssetError, DataError, EngineError
 

@@ -1,4 +1,4 @@
-"""The three things that cubes are run for: prepare a dataset, infer, evaluate.
+"""Preparing a dataset with the benchmark's preparator, once or over many calls.
 
 *Prepare* is `prepare`, `sanity_check`, `statistics` with the benchmark's preparator, on raw data
 and labels that are only read. A preparator may have no `sanity_check`: then `statistics` is what
@@ -15,35 +15,24 @@ A `prepare` with the output `report_file` is resumable in MedPerf's own way: wha
 `data/`, `labels/`, `metadata/` and `report.yaml` though it failed or its sanity check did, a person
 works on it there, and the next call finds it in its outputs again. So it does with what it had
 written when it was stopped, or was killed with this process.
-
-*Infer* shows the model the prepared data and its own parameters, nothing else: no labels, no name
-of the dataset, no path that says where it is. *Evaluate* shows the evaluator the predictions and
-the labels. What the evaluator wrote is not read here: only the disclosure check reads it.
 """
 
 import contextlib
 import json
 import shutil
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
-from ..schemas.errors import CubeError, DataError, TaskError, WaitError
-from . import cube_yaml
+from ..schemas.errors import TaskError, WaitError
 from .adopting import take_prepared
-from .archives import ArchiveLimits, unpack
-from .content import Content, content_hash, read_small
+from .content import content_hash
 from .cubes import ReadyCube
 from .engines.protocol import Outcome
-from .task_run import Execution, empty_work, rescue_outputs, run_task
+from .prepared import CONTENT, REPORT, STATISTICS, Prepared, if_there, open_prepared
+from .task_outcome import check_file, failure, how_it_ended, remove, run_or_raise
+from .task_run import Execution, empty_work, rescue_outputs
 from .task_spec import SANITY_CHECK
 
-CONTENT = "content.txt"
-STATISTICS = "statistics.yaml"
-RESULTS = "results.yaml"
-PREDICTIONS = "predictions"
-LOCAL_OUTPUTS = "local_outputs"
-REPORT = "report.yaml"
 MANUAL = "manual"
 MANUAL_PATH = "manual_path"
 MANUAL_EXIT = 75
@@ -60,71 +49,6 @@ class ManualWorkError(WaitError):
     def __init__(self, message: str, *, log_tail: str = "") -> None:
         super().__init__(message)
         self.log_tail = log_tail
-
-
-@dataclass(frozen=True)
-class RawData:
-    """Data and labels as somebody has them, not prepared yet."""
-
-    data: Path
-    labels: Path
-    metadata: Path | None = None
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """A prepared dataset: its folder and what is in it.
-
-    `labels` is None if the preparator keeps labels in the data; `labels_for_evaluation` is the
-    data folder then.
-    """
-
-    folder: Path
-    content: Content
-    outcomes: Mapping[str, Outcome]
-
-    @property
-    def data(self) -> Path:
-        """What models see."""
-        return self.folder / "data"
-
-    @property
-    def labels(self) -> Path | None:
-        """The labels, if the preparator keeps them apart."""
-        return _if_there(self.folder / "labels")
-
-    @property
-    def labels_for_evaluation(self) -> Path:
-        """What evaluators get as labels."""
-        return self.labels or self.data
-
-    @property
-    def metadata(self) -> Path | None:
-        """The preparator's metadata, if it writes any."""
-        return _if_there(self.folder / "metadata")
-
-    @property
-    def report(self) -> Path | None:
-        """The preparator's report, if it writes one."""
-        return _if_there(self.folder / REPORT)
-
-    @property
-    def statistics(self) -> Path:
-        """The preparator's statistics; only what the disclosure check lets through may leave."""
-        return self.folder / STATISTICS
-
-
-def _if_there(path: Path) -> Path | None:
-    return path if path.exists() else None
-
-
-def open_prepared(folder: Path) -> Prepared | None:
-    """The prepared dataset in `folder`, None if its preparation has not ended."""
-    try:
-        lines = folder.joinpath(CONTENT).read_bytes()
-    except FileNotFoundError:
-        return None
-    return Prepared(folder, Content.from_lines(lines), {})
 
 
 def waits_for_person(folder: Path) -> bool:
@@ -184,19 +108,21 @@ def prepare(
     spec = ready.task("prepare")
     made["labels_path"] = into / ("labels" if spec.output("output_labels_path") else "data")
     for key, name in (("metadata_path", "metadata"), ("report_file", REPORT)):
-        if (path := _if_there(into / name)) is not None:
+        if (path := if_there(into / name)) is not None:
             made[key] = path
     judge = SANITY_CHECK if ready.files.has_sanity_check else "statistics"
     if judge == SANITY_CHECK and not steps.done(SANITY_CHECK):
         with _judging(ready, into, steps, resumes=resumes):
-            outcomes[SANITY_CHECK] = _run(ready, SANITY_CHECK, made, {}, execution, into)
+            outcomes[SANITY_CHECK] = run_or_raise(ready, SANITY_CHECK, made, {}, execution, into)
         steps.mark(SANITY_CHECK)
     if not steps.done("statistics"):
         target = {"output_path": into / STATISTICS}
         judging = _judging(ready, into, steps, resumes=resumes)
         with judging if judge == "statistics" else contextlib.nullcontext():
-            outcomes["statistics"] = _run(ready, "statistics", made, target, execution, into)
-        _check_file(ready, into / STATISTICS, "statistics")
+            outcomes["statistics"] = run_or_raise(
+                ready, "statistics", made, target, execution, into
+            )
+        check_file(ready, into / STATISTICS, "statistics")
         steps.mark("statistics")
     content = content_hash(into)
     beside = into / f".{CONTENT}"
@@ -230,7 +156,7 @@ def _resumes(ready: ReadyCube) -> bool:
 
 
 def _unready(ready: ReadyCube, into: Path, why: str, log_tail: str) -> ManualWorkError:
-    report = _if_there(into / REPORT)
+    report = if_there(into / REPORT)
     return ManualWorkError(
         f"{why} What {ready.name} has made so far is in {into / 'data'}"
         + (f"; {report} says what is to be done" if report else "")
@@ -251,25 +177,25 @@ def _prepare(
     outputs = _prepare_outputs(into)
     inputs = dict(given)
     if resumes:
-        outcome = _run(ready, "prepare", inputs, outputs, execution, into, goes_on=True)
+        outcome = run_or_raise(ready, "prepare", inputs, outputs, execution, into, goes_on=True)
         if outcome.reason == "done":
             return outcome
-        if outcome.reason == "exit" and _if_there(into / REPORT) is not None:
+        if outcome.reason == "exit" and if_there(into / REPORT) is not None:
             why = f"The task prepare of {ready.name} is not done (status {outcome.exit})."
             raise _unready(ready, into, why, outcome.log_tail)
-        raise _failure(ready, "prepare", outcome.reason, _how(outcome), outcome, execution)
+        raise failure(ready, "prepare", outcome.reason, how_it_ended(outcome), outcome, execution)
     manual = ready.task("prepare").input(MANUAL_PATH) is not None
     if manual:
         (into / MANUAL).mkdir(mode=0o700, exist_ok=True)
         inputs[MANUAL_PATH] = into / MANUAL
-    outcome = _run(ready, "prepare", inputs, outputs, execution, into, partial=manual)
+    outcome = run_or_raise(ready, "prepare", inputs, outputs, execution, into, partial=manual)
     if outcome.reason == "done":
         return outcome
     if outcome.exit != MANUAL_EXIT or not (into / "data").is_dir():
-        raise _failure(ready, "prepare", outcome.reason, _how(outcome), outcome, execution)
+        raise failure(ready, "prepare", outcome.reason, how_it_ended(outcome), outcome, execution)
     shutil.rmtree(into / MANUAL)
     (into / "data").rename(into / MANUAL)
-    report = _if_there(into / REPORT)
+    report = if_there(into / REPORT)
     raise ManualWorkError(
         f"{ready.name} waits for a person's work in {into / MANUAL}"
         + (f"; {report} says what is to be done" if report else "")
@@ -287,99 +213,6 @@ def _prepare_outputs(into: Path) -> dict[str, Path]:
     }
 
 
-def infer(
-    ready: ReadyCube, data: Path, into: Path, execution: Execution, *, partial: bool = False
-) -> tuple[Path, Outcome]:
-    """The folder of a model's predictions on prepared data, and how the task went.
-
-    With `partial`, what a failed model has written is taken as well, if it has written anything:
-    the outcome's reason is not `done` then.
-    """
-    target = into / PREDICTIONS
-    _remove(target)
-    outcome = _run(
-        ready,
-        "infer",
-        {"data_path": data},
-        {"output_path": target},
-        execution,
-        into,
-        partial=partial,
-    )
-    if not target.is_dir():
-        raise _failure(
-            ready, "infer", "output", "It has written no predictions.", outcome, execution
-        )
-    return target, outcome
-
-
-def evaluate(
-    ready: ReadyCube, predictions: Path, labels: Path, into: Path, execution: Execution
-) -> tuple[Path, Outcome]:
-    """The evaluator's file, unread, and how the task went. `local_outputs` stay beside it."""
-    target = into / RESULTS
-    _remove(target)
-    _remove(into / LOCAL_OUTPUTS)
-    outcome = _run(
-        ready,
-        "evaluate",
-        {"predictions": predictions, "labels": labels},
-        {"output_path": target, "local_outputs_path": into / LOCAL_OUTPUTS},
-        execution,
-        into,
-    )
-    _check_file(ready, target, "evaluate", outcome)
-    return target, outcome
-
-
-def _run(
-    ready: ReadyCube,
-    name: str,
-    inputs: Mapping[str, Path],
-    outputs: Mapping[str, Path],
-    execution: Execution,
-    into: Path,
-    *,
-    partial: bool = False,
-    goes_on: bool = False,
-) -> Outcome:
-    """Runs a task; with `goes_on` its outputs begin with what they held, and are kept in any case.
-
-    With `partial`, a failed task's outputs are kept if there are any. Else TaskError.
-    """
-    outcome = run_task(
-        ready,
-        name,
-        inputs,
-        outputs,
-        execution,
-        work=into / "work" / name,
-        keep_failed=partial or goes_on,
-        seeds={key: path for key, path in outputs.items() if path.exists()} if goes_on else None,
-    )
-    kept = goes_on or (partial and any(path.exists() for path in outputs.values()))
-    if outcome.reason != "done" and not kept:
-        raise _failure(ready, name, outcome.reason, _how(outcome), outcome, execution)
-    return outcome
-
-
-def _how(outcome: Outcome) -> str:
-    if outcome.detail:
-        return outcome.detail
-    status = "" if outcome.exit is None else f", status {outcome.exit}"
-    return f"It ended by {outcome.reason}{status}."
-
-
-def _failure(
-    ready: ReadyCube, task: str, reason: str, how: str, outcome: Outcome, execution: Execution
-) -> TaskError:
-    return TaskError(
-        reason,
-        f"The task {task} of {ready.name} failed. {how} Its log: {execution.logs / task}.log",
-        log_tail=outcome.log_tail,
-    )
-
-
 def _check_prepared(ready: ReadyCube, into: Path) -> None:
     if not into.joinpath("data").is_dir():
         raise TaskError(
@@ -389,26 +222,9 @@ def _check_prepared(ready: ReadyCube, into: Path) -> None:
         )
 
 
-def _check_file(ready: ReadyCube, path: Path, task: str, outcome: Outcome | None = None) -> None:
-    if path.is_symlink() or not path.is_file() or not path.stat().st_size:
-        raise TaskError(
-            "output",
-            f"The task {task} of {ready.name} ended well but wrote no {path.name}. Its log has "
-            "more.",
-            log_tail="" if outcome is None else outcome.log_tail,
-        )
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
-
-
 def _clear(into: Path) -> None:
     for name in ("data", "labels", "metadata", REPORT, STATISTICS):
-        _remove(into / name)
+        remove(into / name)
 
 
 class _Steps:
@@ -447,48 +263,3 @@ class _Steps:
     def forget(self) -> None:
         self.names = []
         self.path.unlink(missing_ok=True)
-
-
-_DEMO_LIMITS = ArchiveLimits(size=20 << 30)
-_PATHS_LIMIT = 64 * 1024
-
-
-def unpack_demo(archive: Path, into: Path) -> RawData:
-    """The raw data of a benchmark's demo dataset, unpacked into the new folder `into`.
-
-    The archive's root has a `paths.yaml` that names data, labels and perhaps metadata in it.
-    """
-    what = "The demo dataset"
-    unpack(archive, into, what=what, limits=_DEMO_LIMITS)
-    index = into / "paths.yaml"
-    try:
-        text = read_small(index, _PATHS_LIMIT).decode("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(
-            f"{what} has no paths.yaml of at most {_PATHS_LIMIT} bytes at the root of its archive: "
-            "its owner must pack it with one."
-        ) from error
-    try:
-        paths = cube_yaml.parse(text, file="paths.yaml")
-    except CubeError as error:
-        raise DataError(f"{what}: {error}") from error
-    if not isinstance(paths, dict):
-        raise DataError(f"{what}: paths.yaml must name data_path and labels_path.")
-    return RawData(
-        data=_demo_path(into, paths, "data_path"),
-        labels=_demo_path(into, paths, "labels_path"),
-        metadata=_demo_path(into, paths, "metadata_path") if paths.get("metadata_path") else None,
-    )
-
-
-def _demo_path(into: Path, paths: Mapping[str, object], key: str) -> Path:
-    value = paths.get(key)
-    if not isinstance(value, str) or not value:
-        raise DataError(f"The demo dataset: paths.yaml has no {key}.")
-    path = PurePosixPath(value)
-    if path.is_absolute() or ".." in path.parts or "\0" in value:
-        raise DataError(f"The demo dataset: {key} in paths.yaml leads out of it: {value!r}.")
-    found = into / path
-    if not found.exists():
-        raise DataError(f"The demo dataset: {key} in paths.yaml names {value!r}, which is missing.")
-    return found
