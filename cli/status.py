@@ -15,9 +15,10 @@ def command(ctx: click.Context, as_json: bool, offline: bool) -> None:
     """Show who you are, what the registry is, what is on this machine, and where each run is.
 
     What is new since you last looked comes first: runs, results that were withdrawn or whose
-    proposal was closed, your associations, your objects that were merged, the settings of
-    benchmarks that you take part in. A command of yours is told of it, too: see 'medperf profile
-    set notify.command=…'; it gets a JSON document on its standard input.
+    proposal was closed, how many results came of your models and in your benchmarks, your
+    associations, your objects that were merged, the settings of benchmarks that you take part
+    in. A command of yours is told of it, too: see 'medperf profile set notify.command=…'; it
+    gets a JSON document on its standard input.
 
     \b
     Example:
@@ -27,9 +28,9 @@ def command(ctx: click.Context, as_json: bool, offline: bool) -> None:
     from ..reconciler.status import status
 
     with workplace(ctx) as place:
-        now, concerning = status(place, fetch=not offline)
+        now, concerning, view = status(place, fetch=not offline)
         write_seen(place, "person", now.plan, concerning)
-        if problem := tell_hook(place, now.plan, concerning):
+        if problem := tell_hook(place, now.plan, concerning, view):
             say(problem)
     if as_json:
         print_json(now)

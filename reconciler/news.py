@@ -1,8 +1,9 @@
 """What is new since somebody last looked: the notice of new work, and a command that is told of it.
 
 The site keeps one small file, `seen.json`: how each run, and what else concerns its owner
-(`concerns.py`), stood when `status` last showed it, and when the hook was last told. Losing it
-makes every run new once, and nothing else: the rest is told from the second look on.
+(`concerns.py`), stood when `status` last showed it, and when the hook was last told; and the commit
+of main then, from which on results of his models and benchmarks are new (`new_results.py`). Losing
+it makes every run new once, and nothing else: the rest is told from the second look on.
 
 The hook is a command of the site's own (`notify.command` in the profile), started by
 `reconcile` and `status` when there is news, with one JSON document on its standard input. It names
@@ -15,10 +16,15 @@ import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from .concerns import Concern, concerns
+from .new_results import Counted, new_results
 from .plan import CLOSED, Plan, PlannedRun, State
 from .workplace import Workplace
+
+if TYPE_CHECKING:
+    from ..registry.view import View
 
 SEEN = "seen.json"
 HOOK_SECONDS = 60
@@ -38,7 +44,8 @@ WORTH_TELLING = frozenset(
 class New:
     """What is new, or stands differently from when somebody last looked (`before`).
 
-    `about` is `run`, or `registry` for what else concerns this owner, with its path as the name.
+    `about` is `run`; `results` for so many (`count`) results of a model or a benchmark; or
+    `registry` for what else concerns this owner, with its path as the name.
     """
 
     about: str
@@ -49,6 +56,7 @@ class New:
     state: str
     before: str
     text: str
+    count: int = 1
 
 
 @dataclass(frozen=True)
@@ -57,11 +65,26 @@ class Seen:
 
     runs: Mapping[str, str]
     registry: Mapping[str, str] | None = None
+    commit: str = ""
 
 
-def news(plan: Plan, concerning: Sequence[Concern], seen: Seen) -> tuple[New, ...]:
-    """What of a plan, and of the registry beside, is worth telling, against what was seen. Pure."""
-    return (*_of_runs(plan, seen.runs), *_of_registry(concerning, seen.registry))
+def news(
+    plan: Plan, concerning: Sequence[Concern], seen: Seen, came: Sequence[Counted] = ()
+) -> tuple[New, ...]:
+    """What of a plan, and of the registry beside, is worth telling, against what was seen. Pure.
+
+    `came` are the results that came since.
+    """
+    return (
+        *_of_runs(plan, seen.runs),
+        *_of_results(came),
+        *_of_registry(concerning, seen.registry),
+    )
+
+
+def results_since(place: Workplace, view: "View", plan: Plan, seen: Seen) -> tuple[Counted, ...]:
+    """The results of this owner's models and benchmarks that came between `seen` and the plan."""
+    return new_results(place.repository, view, place.owner, since=seen.commit, until=plan.commit)
 
 
 def _of_runs(plan: Plan, seen: Mapping[str, str]) -> Iterator[New]:
@@ -90,6 +113,21 @@ def _stands(run: PlannedRun) -> str:
     return f"{run.state} ({', '.join(also)})" if also else str(run.state)
 
 
+def _of_results(came: Sequence[Counted]) -> Iterator[New]:
+    for one in came:
+        yield New(
+            about="results",
+            name=f"results/{one.benchmark}",
+            benchmark=one.benchmark,
+            model=one.model,
+            dataset="",
+            state=one.state,
+            before="",
+            text=one.sentence,
+            count=one.count,
+        )
+
+
 def _of_registry(concerning: Sequence[Concern], seen: Mapping[str, str] | None) -> Iterator[New]:
     for one in concerning if seen is not None else ():
         before = (seen or {}).get(one.key, "")
@@ -114,7 +152,11 @@ def read_seen(place: Workplace, who: str) -> Seen:
         return Seen({})
     if not isinstance(found, dict):
         return Seen({})
-    return Seen(_words(found.get(who)) or {}, _words(found.get(f"{who}.registry")))
+    return Seen(
+        _words(found.get(who)) or {},
+        _words(found.get(f"{who}.registry")),
+        str(found.get(f"{who}.commit", "")),
+    )
 
 
 def _words(found: object) -> dict[str, str] | None:
@@ -126,11 +168,13 @@ def _words(found: object) -> dict[str, str] | None:
 def write_seen(place: Workplace, who: str, plan: Plan, concerning: Sequence[Concern]) -> None:
     """Remembers that `who` has seen the plan and the rest."""
     other = "hook" if who == "person" else "person"
-    content: dict[str, Mapping[str, str]] = {}
+    content: dict[str, Mapping[str, str] | str] = {}
     for name, seen in ((who, _as_of(plan, concerning)), (other, read_seen(place, other))):
         content[name] = seen.runs
         if seen.registry is not None:
             content[f"{name}.registry"] = seen.registry
+        if seen.commit:
+            content[f"{name}.commit"] = seen.commit
     place.storage.mkdir(parents=True, exist_ok=True, mode=0o700)
     beside = place.storage / f"{SEEN}.{os.getpid()}.tmp"
     beside.write_text(json.dumps(content))
@@ -141,10 +185,16 @@ def _as_of(plan: Plan, concerning: Sequence[Concern]) -> Seen:
     return Seen(
         {run.pair.key: _stands(run) for run in plan.runs},
         {one.key: one.state for one in concerning},
+        plan.commit,
     )
 
 
-def tell_hook(place: Workplace, plan: Plan, concerning: Sequence[Concern] | None = None) -> str:
+def tell_hook(
+    place: Workplace,
+    plan: Plan,
+    concerning: Sequence[Concern] | None = None,
+    view: "View | None" = None,
+) -> str:
     """Starts the site's command with what is new for it; a sentence if it failed, else nothing.
 
     It is told again next time if it failed: a mail that was not sent is not lost.
@@ -152,10 +202,11 @@ def tell_hook(place: Workplace, plan: Plan, concerning: Sequence[Concern] | None
     command = place.profile.notify.command
     if not command:
         return ""
+    view = view or place.view(fetch=False)
     if concerning is None:
-        concerning = concerns(place.view(fetch=False), place.owner)
+        concerning = concerns(view, place.owner)
     seen = read_seen(place, "hook")
-    found = news(plan, concerning, seen)
+    found = news(plan, concerning, seen, results_since(place, view, plan, seen))
     problem = _start(command, found, place.storage) if found else ""
     if not problem and seen != _as_of(plan, concerning):
         # also what is not worth telling: a proposal that is closed, opened and closed is told twice

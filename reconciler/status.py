@@ -1,14 +1,18 @@
 """Where everything of a profile is: read fresh; all that is remembered is what was shown before."""
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
 
 from .concerns import Concern, concerns
 from .freshness import freshness
 from .holding import Told, told
-from .news import New, news, read_seen
+from .news import New, news, read_seen, results_since
 from .observe import look
 from .plan import Plan
 from .workplace import Workplace
+
+if TYPE_CHECKING:
+    from ..registry.view import View
 
 
 @dataclass(frozen=True)
@@ -28,10 +32,19 @@ class Status:
     new: tuple[New, ...] = ()
 
 
-def status(place: Workplace, *, fetch: bool = True) -> tuple[Status, list[Concern]]:
-    """The status of an opened profile, and what of the registry concerns its owner now."""
+class Looked(NamedTuple):
+    """The status of a profile, with what of the registry concerns its owner, and the registry."""
+
+    status: Status
+    concerning: list[Concern]
+    view: "View"
+
+
+def status(place: Workplace, *, fetch: bool = True) -> Looked:
+    """The status of an opened profile, as it is now."""
     view, plan = look(place, fetch=fetch)
     concerning = concerns(view, place.owner)
+    seen = read_seen(place, "person")
     me = place.profile.me
     identities = [f"{me.owner}/{one.name}" for one in (me.member, me.site) if one is not None]
     found = Status(
@@ -45,6 +58,6 @@ def status(place: Workplace, *, fetch: bool = True) -> tuple[Status, list[Concer
         notes=tuple(str(note) for note in view.notes),
         freshness=freshness(place, view).sentence,
         told=told(plan, place.profile.policy),
-        new=news(plan, concerning, read_seen(place, "person")),
+        new=news(plan, concerning, seen, results_since(place, view, plan, seen)),
     )
-    return found, concerning
+    return Looked(found, concerning, view)

@@ -260,6 +260,12 @@ class Reading:
         words = ("diff-tree", *_RAW, "--no-commit-id", start, check_oid(new))
         return tuple(change for _, change in _raw_changes(self._runner.pieces(*words, data=b"")))
 
+    def added(self, old: str, new: str, folder: str) -> Iterator[str]:
+        """The paths below a folder that are in one commit's tree and not in an older one's."""
+        words = ("diff-tree", "-r", "-z", "--name-only", "--no-renames", "--diff-filter=A")
+        limits = (check_oid(old), check_oid(new), "--", folder)
+        return filter(None, _tokens(self._runner.pieces(*words, *limits, data=b"")))
+
     def _chain(self, tip: str, since: str | None) -> list[tuple[str, str, tuple[str, ...]]]:
         arguments = ["rev-list", "--first-parent", "--no-commit-header", "--format=%H %T %P"]
         arguments += [check_oid(tip)] + ([f"^{check_oid(since)}"] if since else [])

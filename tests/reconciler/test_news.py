@@ -40,7 +40,7 @@ def test_a_command_of_the_site_is_told_of_new_work_and_of_nothing_private(
     told = json.loads(mail.read_text())["news"]
     assert [(one["model"], one["state"]) for one in told] == [("committee/ref", "awaiting-release")]
     words = {"name", "benchmark", "model", "dataset", "state", "before", "text"}
-    assert set(told[0]) == words | {"about"}
+    assert set(told[0]) == words | {"about", "count"}
     mail.unlink()
     assert world.medperf("reconcile").returncode == 0
     assert not mail.exists(), "nothing new: nobody is told"
