@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ...schemas.errors import EngineError
 from . import cgroups
-from .keeper import Refused
+from .keeper.plain_files import Refused
 from .outputs import Staging
 from .protocol import Limits, Outcome, Reason
 from .supervise import Ended, StoreError, Watcher

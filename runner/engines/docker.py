@@ -22,11 +22,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...schemas.errors import EngineError
-from . import checks, docker_images, keeper, leftovers
+from . import checks, docker_images, leftovers
 from .bubblewrap import conclude
 from .docker_daemon import INSTALL, connected
 from .docker_options import LABEL, OWNER, container_options
 from .docker_output import Follow, attached
+from .keeper import mounts, sized_disk
+from .keeper.plain_files import Refused
 from .outputs import Staging, stage
 from .protocol import LIMITS, ImageSource, LocalImage, Outcome, Probe, Progress, Reason, Task
 from .supervise import BEGUN, POLL, Ended, StoreError, cannot_fill, too_large
@@ -195,14 +197,14 @@ class _Run:
             return
         mounted.append(disk.folder)  # first: it may be mounted when making it fails
         try:
-            keeper.make_disk(vars(disk))
+            sized_disk.make_disk(vars(disk))
         except OSError as error:
             if error.errno == errno.EFBIG:
                 raise too_large(disk) from error
             raise _NoDiskError(str(error)) from error
         problem = None
         try:
-            keeper.fill_disk(vars(disk))
+            sized_disk.fill_disk(vars(disk))
         except OSError as error:
             problem = str(error)
         if problem is not None:  # not from the OSError: it is the sized disk that is full
@@ -252,9 +254,9 @@ class _Run:
             target.touch(mode=0o600)
         try:
             with _MAPPING:
-                keeper.bind_mapped(source, target, uid=owner[0], gid=owner[1])
+                mounts.bind_mapped(source, target, uid=owner[0], gid=owner[1])
         except OSError as error:
-            closed = keeper.first_closed(source)
+            closed = mounts.first_closed(source)
             if closed is None:
                 return None
             raise EngineError(
@@ -361,8 +363,8 @@ class _Run:
             return ended
         told: dict[str, Any] = {}
         try:
-            keeper.collect(vars(disk), told)
-        except keeper.Refused as error:
+            sized_disk.collect(vars(disk), told)
+        except Refused as error:
             told["refused"] = str(error)
         except OSError as error:
             raise StoreError(str(error), goes_on=staging.goes_on) from error
@@ -451,7 +453,7 @@ def _unmount_all(folders: list[Path]) -> None:
 
 def _unmount(folder: Path) -> None:
     with contextlib.suppress(OSError):
-        keeper.unmount(folder)
+        mounts.unmount(folder)
 
 
 def _matters(warning: str) -> bool:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ...schemas.errors import EngineError
-from .keeper import Refused, plain_tree
+from .keeper.plain_files import Refused, plain_tree
 from .nested import Made, made_below, make, unmake
 from .protocol import Limits, Mount, Reason, Task
 from .supervise import BEGUN, RAISE, SCRATCH, Disk, Watcher

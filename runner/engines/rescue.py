@@ -9,7 +9,6 @@ others begin anew. What cannot be taken out stays where it is, and that is told.
 import json
 import os
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Sequence
@@ -19,6 +18,7 @@ from typing import Any
 from ...schemas import progress
 from ...schemas.errors import EngineError
 from . import keeper
+from .keeper.plain_files import Refused, plain_tree
 from .outputs import DELIVERED, make_callers, remove_tree
 from .protocol import Limits
 from .supervise import BEGUN, POLL, memory_file
@@ -72,8 +72,8 @@ def _staged(folder: Path, limits: Limits, stop: threading.Event | None) -> dict[
         if not out.is_dir():
             return {}
         make_callers(out)
-        keeper.plain_tree(out, **bounds)
-    except (keeper.Refused, OSError) as error:
+        plain_tree(out, **bounds)
+    except (Refused, OSError) as error:
         if image.exists():
             remove_tree(out)  # half a copy, which takes room
         raise _kept(folder, image, str(error)) from error
@@ -116,7 +116,7 @@ def _collect(
         with (
             progress.work("Taking over what the last call of the task had written"),
             subprocess.Popen(  # noqa: S603 - our own interpreter and script
-                [sys.executable, "-I", "-S", "-B", keeper.__file__, str(handed)],
+                keeper.command(handed),
                 env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8"},
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
@@ -136,16 +136,16 @@ def _collect(
             answer = reader.read()
     problem = problem_in(answer)
     if problem is not None:
-        raise keeper.Refused(problem)
+        raise Refused(problem)
 
 
 def _wait(process: subprocess.Popen[bytes], stop: threading.Event | None) -> None:
     end = time.monotonic() + _PATIENCE
     while process.poll() is None:
         if stop is not None and stop.is_set():
-            raise keeper.Refused("it was stopped from outside")
+            raise Refused("it was stopped from outside")
         if time.monotonic() > end:
-            raise keeper.Refused(f"copying it took longer than {_PATIENCE:g} seconds")
+            raise Refused(f"copying it took longer than {_PATIENCE:g} seconds")
         time.sleep(POLL)
 
 
@@ -167,7 +167,7 @@ def _wait_until_free(image: Path) -> None:
         if str(image.resolve()) not in {_read(path) for path in backed}:
             return
         if time.monotonic() > end:
-            raise keeper.Refused("it is still mounted somewhere (see `losetup --list`)")
+            raise Refused("it is still mounted somewhere (see `losetup --list`)")
         time.sleep(0.02)
 
 

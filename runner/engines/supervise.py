@@ -10,7 +10,6 @@ import json
 import os
 import selectors
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -70,7 +69,7 @@ BEGUN = "begun"
 
 @dataclass(frozen=True)
 class Disk:
-    """A sized file system for the outputs (root): see keeper.mount_disk."""
+    """A sized file system for the outputs (root): see keeper.sized_disk."""
 
     image: Path
     folder: Path
@@ -195,7 +194,7 @@ class _Run:
         plan = memory_file(json.dumps(self._plan(events_write)).encode())
         try:
             process = subprocess.Popen(  # noqa: S603 - our own interpreter and script
-                [sys.executable, "-I", "-S", "-B", keeper.__file__, str(plan)],
+                keeper.command(plan),
                 env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8"},
                 stdin=subprocess.DEVNULL,
                 stdout=output_write,

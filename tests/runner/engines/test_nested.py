@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from medperf.runner.engines import LocalImage, Mount, Task
-from medperf.runner.engines.keeper import Refused
+from medperf.runner.engines.keeper.plain_files import Refused
 from medperf.runner.engines.nested import Made, check_nested, made_below, make, nested
 from medperf.runner.engines.outputs import stage
 from medperf.schemas.errors import EngineError

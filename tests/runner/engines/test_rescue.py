@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from medperf.runner.engines import LocalImage, Mount, Task, keeper, outputs
+from medperf.runner.engines import LocalImage, Mount, Task, outputs
 from medperf.runner.engines import rescue as rescuing
+from medperf.runner.engines.keeper.plain_files import Refused
 from medperf.runner.engines.protocol import Limits
 from medperf.runner.engines.rescue import RescueError, forget, rescue
 from medperf.runner.engines.supervise import BEGUN
@@ -84,7 +85,7 @@ def test_what_was_being_thrown_away_is_not_gone_on_from(
     staging = outputs.stage(task, owner=None, disk=False)
     (task.folder / BEGUN).touch()
     (staging.outputs[1].bound / "label").symlink_to("/etc/passwd")
-    with pytest.raises(keeper.Refused):
+    with pytest.raises(Refused):
         staging.deliver()
     monkeypatch.setattr(outputs, "remove_tree", lambda path: path.unlink())
     with pytest.raises(OSError, match="out"):

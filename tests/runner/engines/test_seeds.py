@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from medperf.reconciler.lock import found_no_room
-from medperf.runner.engines import Limits, LocalImage, Mount, Task, keeper
+from medperf.runner.engines import Limits, LocalImage, Mount, Task
+from medperf.runner.engines.keeper import sized_disk
 from medperf.runner.engines.outputs import stage
 from medperf.runner.engines.supervise import Disk, cannot_fill
 from medperf.schemas.errors import EngineError
@@ -120,14 +121,14 @@ def test_what_does_not_fit_is_called_what_it_is(tmp_path: Path) -> None:
 def test_a_disk_that_fails_when_it_is_mounted_already_is_unmounted(
     bench_of: Callable[[str], Bench], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    bench, real = bench_of("docker"), keeper.mount_disk
+    bench, real = bench_of("docker"), sized_disk.mount_disk
 
     def fails(*places: Path, **shape: Any) -> None:
         real(*places, **shape)
         assert str(tmp_path) in Path("/proc/self/mountinfo").read_text()
         raise OSError("the last step")
 
-    monkeypatch.setattr(keeper, "mount_disk", fails)
+    monkeypatch.setattr(sized_disk, "mount_disk", fails)
     outcome, out = bench.run("plain")
     assert (outcome.reason, "output-bytes" in outcome.held) == ("done", False)
     assert any(out.iterdir())

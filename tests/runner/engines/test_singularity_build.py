@@ -128,7 +128,7 @@ def test_a_build_whose_keeper_is_killed_may_be_tried_again(tmp_path: Path) -> No
             for file in Path("/proc/self/task").glob("*/children"):
                 for child in file.read_text().split():
                     words = Path(f"/proc/{child}/cmdline").read_bytes().split(b"\0")
-                    if keeper.__file__.encode() in words and (tmp_path / "started").exists():
+                    if str(keeper.PROGRAM).encode() in words and (tmp_path / "started").exists():
                         os.kill(int(child), signal.SIGKILL)
                         return
             time.sleep(0.05)
