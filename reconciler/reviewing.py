@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ..registry import proposals
-from ..registry.git import Author, Change
+from ..registry.git import Author
 from ..registry.paths import Place, classify, statement_path
 from ..registry.proposals import Proposal
 from ..registry.rules import number
@@ -188,11 +188,11 @@ def find_association(
     paths: dict[str, Proposal | None] = {}
     for state in view.associations_of(ref, side):
         paths[state.path] = None
-    for proposal in open_ones:
-        for change in _changes(place, proposal):
-            spot = classify(change.path)
-            if spot.kind == "association" and spot.ref == ref and spot.side == side:
-                paths[change.path] = _further(place, view, paths.get(change.path), proposal)
+    # one that nobody can look at brings nothing that could be approved, and hides no other
+    for proposal, change in proposals.changes_of(place.repository, open_ones, say=lambda _: None):
+        spot = classify(change.path)
+        if spot.kind == "association" and spot.ref == ref and spot.side == side:
+            paths[change.path] = _further(place, view, paths.get(change.path), proposal)
     known = {classify(path).component: path for path in paths}
     path = known[resolve(component, known, f"{side[:-1]} in {ref} called")]
     return path, paths[path]
@@ -211,10 +211,6 @@ def _further(place: Workplace, view: View, one: Proposal | None, other: Proposal
         return verdict.answer == "failed", len(verdict.waits_for)
 
     return min(one, other, key=lacks)
-
-
-def _changes(place: Workplace, proposal: Proposal) -> tuple[Change, ...]:
-    return proposals.view(place.repository, proposal).changes
 
 
 @dataclass(frozen=True)

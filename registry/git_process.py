@@ -99,7 +99,7 @@ Meanwhile = Callable[[Callable[[], bool]], None]
 
 
 class MalformedError(RegistryError):
-    """A remote offers objects that Git's own check refuses; nothing of them was taken."""
+    """A remote offers what Git refuses, or what it has not got; nothing of it was taken."""
 
 
 class MissingRefError(RegistryError):
@@ -356,12 +356,15 @@ def remote_error(url: str, action: str, err: str) -> RegistryError:
         return MissingRefError(f"Cannot {action} {url}. Git said: {_said(err)}")
     for words, advice in _ADVICE:
         if any(word in said for word in words):
-            kind = MalformedError if advice is _MALFORMED else RegistryError
+            broken = advice is _MALFORMED or any(word in said for word in _INCOMPLETE)
+            kind = MalformedError if broken else RegistryError
             return kind(f"Cannot {action} {url}: {advice} Git said: {_said(err)}")
     return RegistryError(f"Cannot {action} {url}. Git said: {_said(err)}")
 
 
 _MALFORMED = "it holds malformed objects, which are not taken. Ask who runs the registry to look."
+# a reference that names nothing, or whose objects were lost or cannot be read over there
+_INCOMPLETE = ("not our ref", "pack-objects died", "repository corruption", "traverse parents")
 _ADVICE: tuple[tuple[tuple[str, ...], str], ...] = (
     (
         ("dubious ownership",),
@@ -410,6 +413,11 @@ _ADVICE: tuple[tuple[tuple[str, ...], str], ...] = (
             "not allowed to push",
         ),
         "no permission. Ask who runs the registry for access, or set up your credentials for Git.",
+    ),
+    (
+        _INCOMPLETE,
+        "objects that it names are missing there, or damaged. Ask who runs the registry to look, "
+        "with `git fsck`.",
     ),
     (
         (

@@ -25,6 +25,10 @@ _REF = re.compile(r"refs(?:/[A-Za-z0-9_][A-Za-z0-9._-]*)+\Z")
 Status = Literal["A", "M", "D", "T"]
 
 
+class TooManyChangesError(RegistryError):
+    """A commit or a proposal changes more files than anybody reads at once."""
+
+
 @dataclass(frozen=True)
 class Change:
     """One path that a commit changes: A added, M modified, D deleted, T another type of file.
@@ -122,6 +126,16 @@ class Reading:
         )
         pairs = (line.partition(" ") for line in text.splitlines())
         return {ref: oid for oid, _, ref in pairs if is_ref(ref)}
+
+    def no_commits(self, places: Sequence[str]) -> dict[str, str]:
+        """Of these references, and those below these folders, what is no commit: name to type.
+
+        Git itself lets branches name commits only, at a push; a file copied in may name anything.
+        """
+        wanted = [check_ref(place) for place in places]
+        text = self._runner.text("for-each-ref", "--format=%(objecttype) %(refname)", *wanted)
+        pairs = (line.partition(" ") for line in text.splitlines())
+        return {ref: kind for kind, _, ref in pairs if kind != "commit" and is_ref(ref)}
 
     def tree(self, commit: str) -> dict[str, Entry]:
         """Every file of a commit (or a tree), by path."""
@@ -306,7 +320,7 @@ def _raw_changes(pieces: Iterator[bytes]) -> Iterator[tuple[str, Change]]:
         many += 1
         if many > MOST_CHANGES:
             what = f"The commit {commit[:12]}" if commit else "The proposal"
-            raise RegistryError(
+            raise TooManyChangesError(
                 f"{what} changes more than {MOST_CHANGES} files, which no site reads at once. "
                 "Ask the registry's admins to take it back, or bring the files in by smaller ones."
             )

@@ -16,6 +16,7 @@ from ..schemas.errors import ConflictError, RegistryError, UsageError
 from ..schemas.names import is_name, resolve
 from .forges import Closing, Forge, Merge, forge_of
 from .git import MAIN, Author, Change, Entry, Repository, wait_before_retry
+from .git_reading import TooManyChangesError
 
 if TYPE_CHECKING:
     from .keys import Signer
@@ -370,7 +371,10 @@ def list_rejected(repo: Repository, url: str, *, forge: Forge | None = None) -> 
     found: list[Rejected] = []
     for closing in (forge or forge_of(repo, url)).closings():
         base = repo.merge_base(main, closing.head)
-        paths = tuple(change.path for change in repo.diff(base, closing.head))
+        try:
+            paths = tuple(change.path for change in repo.diff(base, closing.head))
+        except TooManyChangesError:
+            paths = ()  # more than anybody reads; that it was closed, and why, is told all the same
         author, signer, reason = "", None, f"closed at {closing.shown}"
         if closing.record:
             record = _proposed(repo, closing.record)

@@ -1,13 +1,15 @@
-"""Taking over a remote's branches, although a stranger has pushed one that Git's check refuses.
+"""Taking over a remote's branches, although one of them cannot be taken.
 
-Git takes all that it is asked for or nothing. So that one malformed branch does not hide the
-others, each is then asked for by itself, and what is refused is told by its name.
+A stranger has pushed what Git's check refuses, or a copy onto a share or a stick was cut, so that a
+branch names what is not there. Git takes all that it is asked for or nothing. So that one such
+branch does not hide the others, each is then asked for by itself, and what is refused is told by
+its name.
 """
 
 from collections.abc import Mapping, Sequence
 
 from ..git import Repository
-from ..git_process import MalformedError
+from ..git_process import MalformedError, MissingRefError
 
 
 def take_over(repo: Repository, url: str, refspecs: Sequence[str]) -> Mapping[str, str]:
@@ -17,9 +19,10 @@ def take_over(repo: Repository, url: str, refspecs: Sequence[str]) -> Mapping[st
     """
     try:
         repo.fetch(url, refspecs)
+        refused = {}
     except MalformedError:
-        return _each(repo, url, refspecs)
-    return {}
+        refused = _each(repo, url, refspecs)
+    return refused | _drop_no_commits(repo, refspecs)
 
 
 def _each(repo: Repository, url: str, refspecs: Sequence[str]) -> dict[str, str]:
@@ -33,6 +36,8 @@ def _each(repo: Repository, url: str, refspecs: Sequence[str]) -> dict[str, str]
         except MalformedError as error:
             refused[ref] = str(error)
             repo.set_ref(here, None)
+        except MissingRefError:  # it went while the others were asked for
+            repo.set_ref(here, None)
     kept = {here for _, here in theirs.values()}
     for spec in refspecs:
         _, _, to = spec.partition(":")
@@ -40,6 +45,18 @@ def _each(repo: Repository, url: str, refspecs: Sequence[str]) -> dict[str, str]
             for here in repo.refs(to.removesuffix("/*")):
                 if here not in kept:
                     repo.set_ref(here, None)
+    return refused
+
+
+def _drop_no_commits(repo: Repository, refspecs: Sequence[str]) -> dict[str, str]:
+    """Takes away what came and is no commit: a proposal and its record are."""
+    pairs = [spec.removeprefix("+").replace("/*", "").split(":") for spec in refspecs]
+    refused: dict[str, str] = {}
+    for here, kind in repo.no_commits([to for _, to in pairs]).items():
+        repo.set_ref(here, None)
+        for start, to in pairs:
+            if here == to or here.startswith(f"{to}/"):
+                refused[start + here.removeprefix(to)] = f"It names a {kind}, not a commit."
     return refused
 
 

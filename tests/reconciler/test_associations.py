@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from medperf.reconciler.associations import Shown, view_association
-from medperf.reconciler.reviewing import close_proposal
+from medperf.reconciler.reviewing import close_proposal, find_association
+from medperf.registry import git_reading
 from medperf.schemas.errors import UsageError
 
 from .world import World
@@ -120,3 +121,18 @@ def test_a_published_result_says_what_it_is_worth_beside_its_exact_file(world: W
     assert "wrong scanner" in found["reasons"][0]
     none = world.medperf("result", "ls", "--mine", by="modeler")
     assert "Of 1 published result none is among those" in none.stderr
+
+
+def test_a_proposal_of_too_many_files_hides_no_association(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = world.modeler
+    place.propose("many", {f"cubes/modeler/n{n}.yaml": b"x" for n in range(3)}, "Add many")
+    files, path = world._model_files("new", None, owner="modeler", images=None)
+    del files[next(one for one in files if one.startswith("cubes/"))]
+    proposal = place.propose("new", files, "Add new")
+    place = world.committee
+    view = place.view()
+    monkeypatch.setattr(git_reading, "MOST_CHANGES", 2)
+    found = find_association(place, view, benchmark="toy", side="models", component="modeler/new")
+    assert found == (path, proposal)

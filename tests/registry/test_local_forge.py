@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from medperf.registry import proposals
+from medperf.registry import git_reading, proposals
 from medperf.registry.forges import Closing, Merge, forge_of
 from medperf.registry.forges.local import LocalForge
 from medperf.registry.git import MAIN, Author, Repository
@@ -94,15 +94,37 @@ no space before the address
 
 def malformed(url: str, parent: str) -> str:
     """A commit at the remote that Git's own check refuses."""
-    plumb = ("git", "-C", url.removeprefix("file://"))
-
-    def ask(*words: str, data: bytes = b"") -> bytes:
-        done = subprocess.run([*plumb, *words], input=data, capture_output=True, check=True)
-        return done.stdout.strip()
-
-    tree = ask("rev-parse", f"{parent}^{{tree}}")
+    tree = ask(url, "rev-parse", f"{parent}^{{tree}}")
     words = ("hash-object", "-w", "--literally", "-t", "commit", "--stdin")
-    return ask(*words, data=MALFORMED % (tree, parent.encode())).decode()
+    return ask(url, *words, data=MALFORMED % (tree.encode(), parent.encode()))
+
+
+def place_at(url: str, ref: str, text: str) -> None:
+    """A reference of the remote as a file that was copied there, whatever it says."""
+    file = Path(url.removeprefix("file://")) / ref
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(text)
+
+
+def ask(url: str, *words: str, data: bytes = b"") -> str:
+    """What Git answers in the remote."""
+    plumb = ("git", "-C", url.removeprefix("file://"), "-c", "user.name=x", "-c", "user.email=x@x")
+    done = subprocess.run([*plumb, *words], input=data, capture_output=True, check=True)
+    return done.stdout.strip().decode()
+
+
+def incomplete(url: str, parent: str, *, what: str) -> str:
+    """A commit at the remote whose `tree`, `file` or `parent` is not there."""
+    tree = ask(url, "rev-parse", f"{parent}^{{tree}}")
+    if what == "file":
+        lost = b"100644 blob " + b"3" * 40 + b"\tx\n"
+        tree = ask(url, "mktree", "--missing", data=lost)
+        return ask(url, "commit-tree", tree, "-p", parent, data=b"m")
+    lines = {"tree": tree, "parent": parent, what: "2" * 40}
+    text = "".join(f"{name} {oid}\n" for name, oid in lines.items())
+    text += "author x <x@x> 1 +0000\ncommitter x <x@x> 1 +0000\n\nm\n"
+    words = ("hash-object", "-w", "--literally", "-t", "commit", "--stdin")
+    return ask(url, *words, data=text.encode())
 
 
 def set_at(url: str, ref: str, oid: str | None) -> None:
@@ -132,6 +154,58 @@ def test_a_malformed_branch_is_told_and_the_others_are_seen(repo: Repository, ur
     set_at(url, "refs/heads/proposals/a/mine", first)
     assert len(proposals.list_open(repo, url, say=said.append)) == 2
     assert len(said) == 1, "mended: nothing is said"
+
+
+@pytest.mark.parametrize("what", ["nothing", "words", "tree", "file", "parent", "blob", "tag"])
+def test_a_branch_of_a_damaged_registry_is_told_and_hides_no_other(
+    repo: Repository, url: str, what: str
+) -> None:
+    """A copy onto a share or a stick was cut: a branch names what is not there, or no commit."""
+    root = commit(repo, a=b"1")
+    good = commit(repo, root, b=b"1")
+    repo.push(url, {MAIN: (root, None), "refs/heads/proposals/b/good": (good, None)})
+    tag = f"object {root}\ntype commit\ntag x\ntagger x <x@x> 1 +0000\n\nm\n".encode()
+    if what in ("tree", "file", "parent"):
+        oid = incomplete(url, root, what=what)
+    else:
+        oid = {
+            "nothing": "1" * 40,
+            "words": "<<<<<<< HEAD",
+            "blob": ask(url, "hash-object", "-w", "--stdin", data=b"x"),
+            "tag": ask(url, "mktag", data=tag),
+        }[what]
+    place_at(url, "refs/heads/proposals/a/mine", f"{oid}\n")
+    for _ in range(2):
+        said: list[str] = []
+        (only,) = proposals.list_open(repo, url, say=said.append)
+        assert (only.branch, only.head) == ("proposals/b/good", good)
+        (line,) = said
+        assert line.startswith("proposals/a/mine is left out: ")
+        expected = f"It names a {what}, not a commit" if what in ("blob", "tag") else "git fsck"
+        assert expected in line
+    with pytest.raises(RegistryError, match="proposals/a/mine cannot be looked at"):
+        proposals.find(repo, url, "a/mine")
+    place_at(url, "refs/heads/proposals/a/mine", f"{good}\n")
+    assert len(proposals.list_open(repo, url)) == 2
+
+
+def test_a_record_that_is_no_commit_or_of_too_much_hides_no_other_rejection(
+    repo: Repository, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever may push can put anything below refs/medperf: Git guards branches alone."""
+    root = commit(repo, a=b"1")
+    small, large = commit(repo, root, b=b"1"), commit(repo, root, **{f"f{n}": b"1" for n in "123"})
+    closed = "refs/medperf/closed/proposals/a"
+    records = {f"{closed}/small/1": commit(repo, small), f"{closed}/large/2": commit(repo, large)}
+    repo.push(url, {MAIN: (root, None), **{ref: (oid, None) for ref, oid in records.items()}})
+    words = ("git", "-C", str(repo.folder), "push", "--quiet", url)
+    subprocess.run([*words, f"{repo.write_blob(b'x')}:{closed}/odd/3"], check=True)
+    monkeypatch.setattr(git_reading, "MOST_CHANGES", 2)
+    said: list[str] = []
+    proposals.list_open(repo, url, say=said.append)
+    assert said == [f"{closed}/odd/3 is left out: It names a blob, not a commit."]
+    found = {one.branch: one.paths for one in proposals.list_rejected(repo, url)}
+    assert found == {"proposals/a/small": ("b",), "proposals/a/large": ()}
 
 
 def test_a_malformed_main_is_never_taken(repo: Repository, url: str) -> None:
