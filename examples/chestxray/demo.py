@@ -26,6 +26,7 @@ from typing import Any
 HERE = Path(__file__).resolve().parent
 MEDPERF = Path(sys.executable).with_name("medperf")
 CUBES = ("prep", "evaluator", "reference", "resnet", "ensemble")
+GENERATOR = ("generate.py", "patients.py", "anatomy.py", "radiographs.py")
 FINDINGS = ("atelectasis", "cardiomegaly", "consolidation", "edema")
 
 
@@ -133,7 +134,7 @@ class Demo:
 
     def radiographs_id(self) -> str:
         """What decides how the radiographs come out: the generator, and how many are wanted."""
-        generator = (HERE / "generate.py").read_bytes()
+        generator = b"".join((HERE / name).read_bytes() for name in GENERATOR)
         return hashlib.sha256(generator).hexdigest() + f" {self.cases}\n"
 
     def make_radiographs(self) -> None:

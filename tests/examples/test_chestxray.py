@@ -135,6 +135,20 @@ def test_the_same_arguments_give_the_same_bytes(tmp_path: Path) -> None:
     assert archives[0].read_bytes() == archives[1].read_bytes()
 
 
+def test_the_demo_keeps_radiographs_only_while_the_whole_generator_stays_the_same() -> None:
+    code = (
+        "import sys, demo; before = set(sys.modules); import generate; from pathlib import Path; "
+        "new = [sys.modules[name] for name in set(sys.modules) - before]; "
+        "files = [Path(getattr(module, '__file__', None) or '/') for module in new]; "
+        "own = {file.name for file in files if file.parent == Path(demo.__file__).parent}; "
+        "sys.exit(own != set(demo.GENERATOR) and str(own))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=HERE, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
 def test_more_cases_extend_a_dataset_and_another_seed_or_site_changes_it(tmp_path: Path) -> None:
     def made(name: str, *words: object) -> tuple[list[dict[str, str]], list[str]]:
         must("generate.py", tmp_path / name, *words)
