@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
-from ..runner.probes import Check
+from ..runner.musts import Check
 from .settings import Profile
 
 MOUNTS = Path("/proc/self/mountinfo")

@@ -11,7 +11,8 @@ import pytest
 import medperf
 from medperf.runner.engines import Engine, LocalImage, Outcome, Task, open_engine
 from medperf.runner.engines.rootfs import python_image
-from medperf.runner.probes import MUSTS, Check, doctor, refuse_if_unsafe
+from medperf.runner.musts import MUSTS, Check
+from medperf.runner.probes import doctor, refuse_if_unsafe
 from medperf.schemas.errors import EngineError
 
 NAMES = [
@@ -123,7 +124,7 @@ def test_a_failed_must_refuses_and_a_missing_limit_does_not() -> None:
 def test_the_canary_finds_what_is_open_outside_of_any_engine(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from medperf.runner import canary, probes
+    from medperf.runner import canary, planted_canaries
 
     monkeypatch.setattr(canary, "_INPUT", tmp_path)
     monkeypatch.setattr(canary, "_OUTPUT", tmp_path)
@@ -135,7 +136,7 @@ def test_the_canary_finds_what_is_open_outside_of_any_engine(
     expect = {"variables": [], "strict": True, "values": {"HOME": "/nowhere"}}
     assert all(what for _, what in canary.environment(expect))
     assert next(what for _, what in canary.hostname({"hostname": "sandbox"})) is not None
-    with probes._process("a mark"), probes._shared_memory() as memory:
+    with planted_canaries._process("a mark"), planted_canaries._shared_memory() as memory:
         expect = {"mark": "a mark", "memory": memory}
         seen = {attempt: what for attempt, what in canary.processes(expect) if what is not None}
     assert {"see a process of the host", "attach memory that the host shares"} <= set(seen)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from medperf.runner import probes
+from medperf.runner import planted_canaries
 from medperf.runner.engines import Limits, LocalImage, Mount, Task
 from medperf.runner.engines.docker import Docker
 from medperf.runner.engines.docker_options import container_options
@@ -108,7 +108,7 @@ def test_without_gpus_none_are_visible_to_nvidias_runtime(entry: str) -> None:
 
 def test_the_doctor_knows_every_variable_that_a_task_is_given() -> None:
     given = {entry.partition("=")[0] for entry in options()["environment"]}
-    assert given <= set(probes._VARIABLES)
+    assert given <= set(planted_canaries.VARIABLES)
 
 
 @pytest.mark.parametrize("name", ["MOFED", "GDS", "GDRCOPY", "NVSWITCH", "IMEX_CHANNELS"])

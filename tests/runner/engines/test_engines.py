@@ -15,8 +15,8 @@ from typing import Any, Protocol
 
 import pytest
 
+from medperf.runner.canary_bench import living
 from medperf.runner.engines import Engine, Limits, LocalImage, Mount, Outcome
-from medperf.runner.probes import living
 from medperf.schemas.errors import EngineError
 
 
