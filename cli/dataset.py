@@ -1,7 +1,9 @@
 """`medperf dataset`: prepare data, submit its metadata, ask to take part."""
 
 import threading
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -13,6 +15,9 @@ from .object_settings import dataset_settings
 from .objects import show
 from .output import none_of, print_json, print_table, print_text, say
 from .stopping import stopped_by_signals
+
+if TYPE_CHECKING:
+    from ..reconciler.workplace import Workplace
 
 
 @click.group("dataset", cls=NearGroup)
@@ -182,30 +187,21 @@ def associate(ctx: click.Context, benchmark: str, data_uid: str, yes: bool) -> N
 def ls(ctx: click.Context, local: bool, mine: bool, as_json: bool) -> None:
     """List the datasets of the registry, or those on this machine.
 
-    With --local the prepared ones here, by the uid that 'create' printed, and how far
-    unfinished ones came; with --mine those of your owner in the registry.
+    With --local the prepared ones here, by the uid that 'create' printed, how far unfinished
+    ones came, and where each stands in the registry: merged, proposed (and not merged yet),
+    rejected, no, or unknown where the registry cannot be asked. With --mine those of your owner
+    in the registry.
 
     \b
     Example:
       medperf dataset ls --local
     """
-    from ..reconciler.describing import describe
-
     known = 0
     rows: list[dict[str, object]]
     with workplace(ctx) as place:
         own = f"{place.owner}/"
         if local:
-            rows = [
-                {
-                    "uid": one.uid if (one.path / "content.txt").is_file() else "",
-                    "name": one.record.name,
-                    "state": describe(None, one).state,
-                    "benchmark": one.record.benchmark,
-                    "location": one.record.location,
-                }
-                for one in place.datasets.all()
-            ]
+            rows = list(_local(place))
         else:
             rows = [
                 {
@@ -221,6 +217,7 @@ def ls(ctx: click.Context, local: bool, mine: bool, as_json: bool) -> None:
     if as_json:
         print_json(rows)
         return
+    rows = [{name: value for name, value in row.items() if name not in _ASIDE} for row in rows]
     headers = tuple(rows[0]) if rows else ()
     if local:
         empty = "No dataset is prepared here yet: 'medperf dataset create' does that."
@@ -231,6 +228,29 @@ def ls(ctx: click.Context, local: bool, mine: bool, as_json: bool) -> None:
         )
         empty = none_of(known, "dataset", empty=nothing)
     print_table(headers, [tuple(map(_shown, row.values())) for row in rows], empty=empty)
+
+
+_ASIDE = ("ref", "proposal")  # a name that a proposal gives it is mostly the local one
+
+
+def _local(place: "Workplace") -> Iterator[dict[str, object]]:
+    """The datasets of this machine, each with where it stands in the registry."""
+    from ..reconciler.describing import describe
+    from ..reconciler.registered import standings
+
+    standing = standings(place, say=say)
+    for one in place.datasets.all():
+        described, registered = describe(None, one), standing.of(one)
+        yield {
+            "uid": described.uid,
+            "name": described.name,
+            "state": described.state,
+            "registered": registered.state,
+            "benchmark": described.benchmark,
+            "location": described.location,
+            "ref": registered.ref,
+            "proposal": registered.proposal,
+        }
 
 
 def _shown(value: object) -> object:

@@ -40,7 +40,9 @@ STATE_COLOURS = {
     "revoked": "red",
     "stalled": "red",
 }
-WHOLE = frozenset(("state", "must", "day", "active", "value", "bits"))  # never broken into lines
+WHOLE = frozenset(
+    ("state", "registered", "must", "day", "active", "value", "bits")
+)  # never broken into lines
 
 
 def clean(text: object, *, lines: bool = False) -> str:

@@ -109,12 +109,14 @@ def test_a_dataset_is_prepared_submitted_and_associated(desks: Desks, tmp_path: 
     assert created.code == 0, created.err
     assert "Its uid is" in created.out
     local = desks.hospital("dataset", "ls", "--local", "--json").json
-    assert {one["name"] for one in local} == {"chest", "second"}
+    assert {one["name"]: one["registered"] for one in local} == {"chest": "merged", "second": "no"}
     asked = desks.hospital("dataset", "submit", "--data_uid", "second")
     assert asked.code == 2
     assert "commitment" in asked.err
     assert str(tmp_path) not in asked.err.replace(desks.world.url, "")
     assert desks.hospital("dataset", "submit", "--data_uid", "second", "-y").code == 0
+    (_, pending) = desks.hospital("dataset", "ls", "--local").out.splitlines()[1:]
+    assert pending.split()[1:4] == ["second", "prepared", "proposed"]
     assert desks.hospital("proposal", "merge", "hospital/dataset-second", "-y").code == 0
     assert "cases 12" in desks.committee("dataset", "ls").said
     assert "hospital/second" in desks.hospital("dataset", "ls", "--mine").out
@@ -163,7 +165,7 @@ def test_unknown_names_and_numbers_are_answered_with_the_nearest(desks: Desks, k
 LISTED = {
     ("mlcube", "ls"): "ref digest role deprecated",
     ("dataset", "ls"): "dataset preparator statistics location",
-    ("dataset", "ls", "--local"): "uid name state benchmark location",
+    ("dataset", "ls", "--local"): "uid name state registered benchmark location",
     ("benchmark", "ls"): "benchmark active models datasets description",
     ("association", "ls"): "benchmark component part state why path",
     ("owner", "ls"): "apiVersion kind metadata spec",
