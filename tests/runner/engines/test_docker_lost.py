@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from medperf.runner.engines import Mount, Task, docker, outputs
+from medperf.runner.engines import Mount, Task, docker_run, outputs
 from medperf.runner.engines.docker_daemon import connected
 from medperf.runner.engines.docker_options import LABEL
 from medperf.runner.engines.rescue import rescue
@@ -126,7 +126,7 @@ def test_what_a_task_had_written_when_the_daemon_went_away_is_there_again(
             if impatient:
                 raise KeyboardInterrupt
 
-    monkeypatch.setattr(docker._Run, "_looks", lambda *_: look)
+    monkeypatch.setattr(docker_run.Run, "_looks", lambda *_: look)
     with pytest.raises(KeyboardInterrupt if impatient else EngineError) as caught:
         bench_of("docker").engine.run(task)
     if isinstance(caught.value, EngineError):
