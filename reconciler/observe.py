@@ -199,13 +199,16 @@ def _here(place: Workplace, view: View, asked: Asked, around: _Around) -> Here:
     record = place.runs.record(pair)
     obstacle, problem = _site_obstacle(place, view, asked, around.commitments)
     finished = record.done is not None and folder.results.exists()
-    withheld, shown = (
-        _disclosure(folder, benchmark, place.profile, record) if finished else ((), "")
-    )
     last = record.attempts[-1] if record.attempts else None
     decision = record.decision
+    declined = decision is not None and decision.answer == "declined"
     two = place.profile.policy.releasers > 1
     path = result_path(pair.benchmark, pair.dataset, pair.model, pair.key)
+    proposed = path in around.proposed
+    withheld: tuple[str, ...] = ()
+    shown = ""
+    if finished and not (proposed or declined):  # else it is settled already
+        withheld, shown = _disclosure(folder, benchmark, place.profile, record)
     agreed: tuple[str, ...] = ()
     if two and finished:
         from .second_person import who_agreed
@@ -214,14 +217,14 @@ def _here(place: Workplace, view: View, asked: Asked, around: _Around) -> Here:
     return Here(
         obstacle=obstacle,
         problem=last.problem if last and not obstacle else problem,
-        proposed=path in around.proposed,
+        proposed=proposed,
         closed=around.proposed.get(path, ""),
         running=pair.key in around.running,
         finished=finished,
         withheld=withheld,
         released=_released(place.profile, pair, record, shown, agreed),
         agreed=agreed if two else (),
-        declined=decision is not None and decision.answer == "declined",
+        declined=declined,
         consented=_consented(place.profile, record),
         failure=last.failure if last else "",
         transient=last.transient if last else False,
@@ -233,14 +236,14 @@ def _here(place: Workplace, view: View, asked: Asked, around: _Around) -> Here:
 def _disclosure(
     folder: RunFolder, benchmark: BenchmarkSpec, profile: Profile, record: Record
 ) -> tuple[tuple[str, ...], str]:
-    """Why the check keeps a finished run, or the digest of what it would let out."""
+    """Why the check keeps a finished run; where people decided, the digest of what it lets out."""
     from .disclosure import check_results, shown_digest
 
     try:
         found = check_results(folder.results, benchmark, profile.policy, record.done)
-        return (), shown_digest(found)
     except WithheldError as error:
         return error.reasons, ""
+    return (), shown_digest(found) if record.decision is not None else ""
 
 
 def _released(

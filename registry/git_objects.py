@@ -4,6 +4,7 @@ Reading goes through one `cat-file --batch` that lives as long as its repository
 touches only the folders on the way to what changes, so its cost does not grow with the registry.
 """
 
+import hashlib
 import re
 import tempfile
 import threading
@@ -132,21 +133,18 @@ class TreeEditor:
         before = self._folders(tree, list(levels))
         # Deepest first, so that a folder's new id is known when its parent is written.
         todo = {folder: dict(levels.get(folder, {})) for folder in before}
-        new = ""
-        for depth in range(max(map(_depth, before)), -1, -1):
-            here = [folder for folder in todo if _depth(folder) == depth]
-            made = [self._apply(folder, before[folder], todo[folder]) for folder in here]
-            oids = write_objects(self._runner, "tree", [_tree_bytes(entries) for entries in made])
-            for folder, entries, oid in zip(here, made, oids, strict=True):
-                if not folder:
-                    new = oid
-                    continue
-                parent, _, name = folder.rpartition("/")
-                entry = Entry(FOLDER_MODE, "tree", oid) if entries else None
-                if name in todo[parent]:
-                    raise RegistryError(f"{folder} would be a file and a folder at once.")
-                todo[parent][name] = entry
-        return new
+        made: list[bytes] = []
+        for folder in sorted(todo, key=_depth, reverse=True):
+            entries = self._apply(folder, before[folder], todo[folder])
+            made.append(_tree_bytes(entries))
+            if not folder:
+                continue
+            parent, _, name = folder.rpartition("/")
+            if name in todo[parent]:
+                raise RegistryError(f"{folder} would be a file and a folder at once.")
+            entry = Entry(FOLDER_MODE, "tree", object_id("tree", made[-1])) if entries else None
+            todo[parent][name] = entry
+        return write_objects(self._runner, "tree", made)[-1]
 
     def _folders(self, tree: str | None, wanted: list[str]) -> dict[str, dict[str, Entry]]:
         """The entries of the folders `wanted` and of all above them; a missing one has none."""
@@ -228,6 +226,12 @@ def _tree_bytes(entries: Mapping[str, Entry]) -> bytes:
         order = raw + b"/" if entry.type == "tree" else raw
         rows.append((order, f"{entry.mode} ".encode() + raw + b"\0" + bytes.fromhex(entry.oid)))
     return b"".join(row for _, row in sorted(rows))
+
+
+def object_id(kind: str, data: bytes) -> str:
+    """The id that Git gives an object with these bytes."""
+    named = f"{kind} {len(data)}\0".encode()
+    return hashlib.sha1(named + data, usedforsecurity=False).hexdigest()
 
 
 def write_objects(runner: Runner, kind: str, contents: Sequence[bytes]) -> list[str]:

@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from ..schemas import manifests as kinds
 from . import rules
+from .git_objects import object_id
 from .ledger import AssociationState, File, Holder, Ledger, Note, ResultState, Version
 from .paths import classify
 from .pinned import Pinned
@@ -363,13 +364,8 @@ def _stored(value: Any, library: Library) -> StoredItem:
 def _item_value(item: Item[Any] | None) -> list[str] | None:
     if item is None:
         return None
-    oid = item.oid if isinstance(item, StoredItem) else git_blob_id(item.data)
+    oid = item.oid if isinstance(item, StoredItem) else object_id("blob", item.data)
     return [item.path, oid, item.digest]
-
-
-def git_blob_id(data: bytes) -> str:
-    """The id that Git gives a file with these bytes."""
-    return hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest()
 
 
 def _forms(ledger: Ledger, library: Library) -> dict[str, Form[Any, Any]]:

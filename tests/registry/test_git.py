@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from medperf.registry.git import MAIN, Author, Entry, Repository, check_ref
+from medperf.registry.git_objects import object_id
 from medperf.registry.git_process import remote_address
 from medperf.registry.keys import FileSigner, allowed_signers_line
 from medperf.schemas.errors import ConflictError, RegistryError, UsageError
@@ -53,6 +54,16 @@ def commit(
     return repo.commit(
         parents, base, changes, message=message, author=ALICE, signer=signer, date=1_700_000_000
     )
+
+
+def test_an_object_has_the_id_that_git_gives_it(tmp_path: Path) -> None:
+    with Repository.create(tmp_path / "r.git") as repository:
+        assert repository.write_blob(b"text\n") == object_id("blob", b"text\n")
+        tree = repository.write_tree(None, {"a/b": b"text\n"})
+    said = subprocess.run(
+        ["git", "-C", tmp_path / "r.git", "cat-file", "tree", tree], capture_output=True, check=True
+    )
+    assert object_id("tree", said.stdout) == tree
 
 
 def test_what_is_written_passes_fsck(repo: Repository, make_signer: Make) -> None:

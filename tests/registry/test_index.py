@@ -19,8 +19,7 @@ from typing import Any
 import pytest
 
 from medperf.registry import paths, shelves
-from medperf.registry.git import Repository
-from medperf.registry.index import Index, git_blob_id
+from medperf.registry.index import Index
 from medperf.registry.ledger import File, Ledger
 from medperf.registry.shelves import Form, Shelf
 from medperf.registry.snapshot import Item, Library
@@ -394,11 +393,6 @@ def test_two_at_once_see_a_whole_state_each(usual: World, tmp_path: Path) -> Non
 
 def test_a_folder_that_cannot_be_written_costs_speed_only(usual: World, tmp_path: Path) -> None:
     check_same(usual, tmp_path / "missing" / "index.sqlite")
-
-
-def test_a_blob_has_the_id_that_git_gives_it(tmp_path: Path) -> None:
-    with Repository.create(tmp_path / "r.git") as repository:
-        assert repository.write_blob(b"text\n") == git_blob_id(b"text\n")
 
 
 def test_a_shelf_is_a_dictionary_also_in_its_order(monkeypatch: pytest.MonkeyPatch) -> None:
