@@ -232,7 +232,7 @@ def _statements(
     for oid, data in blobs:
         with suppress(SignatureError, KeyError):
             bundle = read_bundle(data)
-            yield oid, bundle.verify(keys[bundle.fingerprint]).fields
+            yield oid, tuple(bundle.verify(keys[bundle.fingerprint]))
 
 
 if __name__ == "__main__":

@@ -26,6 +26,8 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from pydantic_core import to_json
+
 from ..schemas import manifests as kinds
 from . import rules
 from .git_objects import object_id
@@ -33,7 +35,7 @@ from .ledger import AssociationState, File, Holder, Ledger, Note, ResultState, V
 from .paths import classify
 from .pinned import Pinned
 from .shelves import Form, Shelf
-from .snapshot import Item, Library
+from .snapshot import Item, Library, StoredItem
 
 if TYPE_CHECKING:
     from ..schemas.documents import Document
@@ -55,27 +57,6 @@ _SHELVES = (
 WALKS = ("plain", "lenient")
 _AT_ONCE = 5000
 _SIGNATURE = [field.name for field in fields(rules.Signature)]
-_ENCODER = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False)
-
-
-class StoredItem(Item[Any]):
-    """A document that is read when somebody looks into it."""
-
-    def __init__(self, path: str, oid: str, digest: str, library: Library) -> None:
-        for name, value in (("place", classify(path)), ("digest", digest), ("oid", oid)):
-            object.__setattr__(self, name, value)
-        object.__setattr__(self, "_library", library)
-
-    def __getattr__(self, name: str) -> Any:
-        library: Library = self.__dict__["_library"]
-        if name == "manifest":
-            value: Any = library.manifest(self.__dict__["oid"])
-        elif name == "data":
-            return library.bytes_of(self.__dict__["oid"])
-        else:
-            raise AttributeError(name)
-        object.__setattr__(self, name, value)
-        return value
 
 
 class Index:
@@ -264,7 +245,7 @@ class Index:
 
 def plain_text(document: "Document") -> str:
     """A document's plain value as an index keeps it."""
-    return _ENCODER.encode(document.parsed.value)
+    return to_json(document.parsed.value).decode()
 
 
 def _table(walk: str, shelf: str) -> str:

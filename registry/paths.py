@@ -9,13 +9,12 @@ shown and ignored, but a change of it still counts as one in the history.
 import re
 import unicodedata
 from collections.abc import Iterable
-from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from ..schemas.errors import UsageError
 from ..schemas.manifests import MANIFEST_LIMIT, RESULT_LIMIT
-from ..schemas.names import is_name, split_ref
+from ..schemas.names import DEVICES, NAME_PATTERN, is_name, split_ref
 
 PlaceKind = Literal[
     "registry",
@@ -40,13 +39,17 @@ OTHER_LIMIT = 1024 * 1024
 _OBJECTS: dict[str, PlaceKind] = {"cubes": "cube", "datasets": "dataset", "benchmarks": "benchmark"}
 SIDES: dict[str, Side] = {"models": "models", "datasets": "datasets"}
 _BUNDLE = ".sigstore.json"
-_KEY = re.compile(r"[0-9a-f]{16}\Z")
+_ONE = NAME_PATTERN.removeprefix("^").removesuffix("$").replace("(", "(?:")
+# most files of a large registry are results and their signatures: one look says what they are
+_RESULT = re.compile(
+    rf"results/({_ONE})/({_ONE})/({_ONE})__({_ONE})/({_ONE})__({_ONE})/([0-9a-f]{{16}})"
+    r"(\.yaml|\.sigstore\.json)\Z"
+)
 _HANDOVER = re.compile(HANDOVERS + r"/[1-9][0-9]{0,2}(\.[a-z0-9-]+\.[a-z0-9-]+\.sigstore)?\.json\Z")
 _NUMBER = re.compile(r"[1-9][0-9]{0,8}\Z")
 
 
-@dataclass(frozen=True)
-class Place:
+class Place(NamedTuple):
     """What lies at a path, as far as the path can tell.
 
     `owner` and `name`: of the object (an association and a result: of the benchmark). `subject`:
@@ -102,6 +105,8 @@ def classify(path: str) -> Place:
 def _classified(path: str) -> Place:
     if path.startswith(HANDOVERS) and _HANDOVER.match(path):
         place: Place | None = Place("handover", path, True)
+    elif match := _RESULT.match(path):
+        place = _result(path, match)
     elif path.endswith(_BUNDLE):
         place = _statement(path)
     elif path.endswith(".yaml"):
@@ -129,8 +134,6 @@ def _manifest(path: str) -> Place | None:
         return _object(path, parts)
     if parts[0] == "associations" and len(parts) == 5:
         return _association(path, parts)
-    if parts[0] == "results" and len(parts) == 6:
-        return _result(path, parts)
     return None
 
 
@@ -157,12 +160,25 @@ def _association(path: str, parts: list[str]) -> Place | None:
     return Place("association", path, True, owner, name, side=SIDES[side], component=component)
 
 
-def _result(path: str, parts: list[str]) -> Place | None:
-    _, owner, name, dataset, model, key = parts
-    dataset, model = _component(dataset), _component(model)
-    if not (is_name(owner) and is_name(name) and dataset and model and _KEY.match(key)):
+def _result(path: str, match: re.Match[str]) -> Place | None:
+    """A result or its own signature, which may not have a device's name anywhere."""
+    *names, run, end = match.groups()
+    if not DEVICES.isdisjoint(names):
         return None
-    return Place("result", path, True, owner, name, dataset=dataset, model=model, run=key)
+    owner, name, data_owner, dataset, model_owner, model = names
+    if end == _BUNDLE:
+        subject = path.removesuffix(_BUNDLE) + ".yaml"
+        return Place("statement", path, True, owner, name, subject=subject)
+    return Place(
+        "result",
+        path,
+        True,
+        owner,
+        name,
+        dataset=f"{data_owner}/{dataset}",
+        model=f"{model_owner}/{model}",
+        run=run,
+    )
 
 
 def _component(stem: str) -> str:
@@ -179,8 +195,6 @@ def _statement(path: str) -> Place | None:
     if about.kind == "other":
         return None
     tail = parts[words:]
-    if not tail and about.kind == "result":
-        return Place("statement", path, True, about.owner, about.name, subject=subject)
     revoke = len(tail) == 4 and tail[3] == "revoke"
     if not (len(tail) == 3 or revoke) or not _NUMBER.match(tail[0]):
         return None

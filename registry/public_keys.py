@@ -8,6 +8,7 @@ every message. Both kinds are refused here, and so nowhere else.
 """
 
 import base64
+import binascii
 import hashlib
 import re
 from functools import lru_cache
@@ -148,9 +149,9 @@ def strict_base64(text: str) -> bytes:
     would mean the same bytes; here one text does.
     """
     try:
-        data = base64.b64decode(text, validate=True)
+        data = binascii.a2b_base64(text, strict_mode=True)
     except ValueError as error:
         raise ValueError("it is not standard base64") from error
-    if base64.b64encode(data) != text.encode():
+    if binascii.b2a_base64(data, newline=False) != text.encode():
         raise ValueError("it is not canonical base64")
     return data

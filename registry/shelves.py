@@ -6,17 +6,17 @@ that is to be changed in place (a list) is taken with `setdefault`, as the ledge
 value that a shelf gives is not to be changed.
 """
 
-import json
 import sqlite3
 from collections.abc import Callable, Iterator, MutableMapping
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar, overload
 
+from pydantic_core import from_json, to_json
+
 K = TypeVar("K")
 V = TypeVar("V")
 D = TypeVar("D")
 _NOTHING = object()
-_encode = json.JSONEncoder(separators=(",", ":")).encode  # `dumps` makes one at each call
 _HEAVY = 10_000
 _KEPT = 4096  # decoded rows that are kept for the next question
 _PAGE = 900  # rows that are read together; older SQLites take 999 values in a question
@@ -64,7 +64,9 @@ class Shelf(MutableMapping[K, V]):
         """Write what is new into the table, as part of the transaction under way."""
         form = self._form
         gone = [(form.key(key),) for key in self._gone]
-        rows = [(form.key(key), _encode(form.value(value))) for key, value in self._new.items()]
+        rows = [
+            (form.key(key), to_json(form.value(value)).decode()) for key, value in self._new.items()
+        ]
         # a key keeps its place in the order when its value changes, as it does in a dict
         self._database.executemany(f"DELETE FROM {self._table} WHERE key = ?", gone)  # noqa: S608
         self._database.executemany(
@@ -99,7 +101,7 @@ class Shelf(MutableMapping[K, V]):
             return default
         if len(self._read) >= _KEPT:
             self._read = {}
-        value = self._read[key] = self._form.unvalue(key, json.loads(row[0]))
+        value = self._read[key] = self._form.unvalue(key, from_json(row[0]))
         return value
 
     def __contains__(self, key: object) -> bool:
@@ -121,7 +123,7 @@ class Shelf(MutableMapping[K, V]):
     def below(self, prefix: str) -> Iterator[V]:
         """The values whose key, as text, begins with `prefix`, in their order."""
         unvalue = self._form.unvalue
-        for _, value in self._all(lambda key, text: unvalue(key, json.loads(text)), prefix):
+        for _, value in self._all(lambda key, text: unvalue(key, from_json(text)), prefix):
             assert value is not None  # noqa: S101  (only `__iter__` leaves them out)
             yield value
 

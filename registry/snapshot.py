@@ -51,6 +51,23 @@ class Item(Generic[M]):
         return self.place.ref
 
 
+class StoredItem(Item[Any]):
+    """A document that is read when somebody looks into it."""
+
+    def __init__(self, path: str, oid: str, digest: str, library: "Library") -> None:
+        vars(self).update(place=classify(path), digest=digest, oid=oid, _library=library)
+
+    def __getattr__(self, name: str) -> Any:
+        known = vars(self)
+        library: Library = known["_library"]
+        if name == "manifest":
+            known[name] = library.manifest(known["oid"])
+            return known[name]
+        if name == "data":
+            return library.bytes_of(known["oid"])
+        raise AttributeError(name)
+
+
 @dataclass(frozen=True)
 class Snapshot:
     """Every document at one commit, by name; associations and results by path.
@@ -188,9 +205,12 @@ class Library:
 
     def bundle(self, oid: str) -> "Bundle | Checked":
         """The bundle in a blob; a SignatureError if it is none."""
+        known = self._checked.get(oid)
+        if known is not None:
+            return known
         from .statements import read_bundle
 
-        return self._checked.get(oid) or read_bundle(self.data(oid))
+        return read_bundle(self.data(oid))
 
     def prepare(self, oids: Iterable[str]) -> None:
         """Read these blobs in one go, as many as memory has room for; the others as they come."""
@@ -234,8 +254,6 @@ class Library:
         return _placed(place, document)
 
     def _item_read(self, place: Place, oid: str) -> Item[Any]:
-        from .index import StoredItem
-
         known, size = self._read[oid]
         if size > place.limit:
             raise InvalidDocumentError([_too_large(place)])
@@ -348,9 +366,6 @@ _KIND_AT: dict[str, type[Any]] = {
 
 def place_problems(place: Place, document: "Known | Item[Any]") -> list[Problem]:
     """Where a document does not say what its path says."""
-    from ..schemas.yaml_events import lines_of
-    from ..schemas.yaml_subset import line_at
-
     manifest = document.manifest
     wanted = _KIND_AT.get(place.kind, kinds.Settings)
     if place.kind == "settings" and place.subject.startswith("benchmarks/"):
@@ -358,17 +373,21 @@ def place_problems(place: Place, document: "Known | Item[Any]") -> list[Problem]
     if not isinstance(manifest, wanted):
         found = f"is {type(manifest).__name__}, and the path says {wanted.__name__}."
         return [Problem(place.path, None, "kind", found, "Move the file, or change its kind.")]
-    return [
-        Problem(
-            place.path,
-            line_at(lines_of(document.data), tuple(name.split("."))),
-            name,
-            f"is {said!r}, and the path says {path!r}.",
-            "Make them agree.",
-        )
-        for name, said, path in _said(place, manifest)
-        if said != path
-    ] + _key_problems(place, manifest)
+    other = [field for field in _said(place, manifest) if field[1] != field[2]]
+    return [_said_otherwise(document, place, *field) for field in other] + _key_problems(
+        place, manifest
+    )
+
+
+def _said_otherwise(
+    document: "Known | Item[Any]", place: Place, name: str, said: str, path: str
+) -> Problem:
+    from ..schemas.yaml_events import lines_of
+    from ..schemas.yaml_subset import line_at
+
+    line = line_at(lines_of(document.data), tuple(name.split(".")))
+    found = f"is {said!r}, and the path says {path!r}."
+    return Problem(place.path, line, name, found, "Make them agree.")
 
 
 def _said(place: Place, manifest: Any) -> list[tuple[str, str, str]]:

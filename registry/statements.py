@@ -14,12 +14,13 @@ key and which role, at which commit) is a question for the rules, not for this m
 import base64
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
-from typing import Literal
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
 
 from ..schemas.digests import canonical_json, digest
 from ..schemas.errors import SignatureError, UsageError
 from ..schemas.names import is_name
+from .plain_statements import plain_bundle, plain_result
 from .public_keys import Signer, check_signature, fingerprint
 from .strict_json import (
     check_equal,
@@ -60,8 +61,7 @@ _HEX_FORM = "64 hex digits"
 _FINGERPRINT = re.compile(r"SHA256:[A-Za-z0-9+/]{43}\Z")
 
 
-@dataclass(frozen=True)
-class Statement:
+class Statement(NamedTuple):
     """What one key has signed: who says what about which bytes.
 
     `by` is `owner/member` or `owner/site`, `subject` a file's name without its folder, `digest`
@@ -78,11 +78,6 @@ class Statement:
     decision: Decision | None = None
     reason: str | None = None
     run_key: str | None = None
-
-    @property
-    def fields(self) -> tuple[str | None, ...]:
-        """All of it as plain values, in the order in which they make one."""
-        return tuple(getattr(self, field.name) for field in fields(self))
 
     def check_subject(self, name: str, file_digest: str) -> None:
         """Raise a SignatureError unless the statement is about this file name and these bytes."""
@@ -225,6 +220,9 @@ def _bundle(signer: Signer, payload: bytes) -> dict[str, object]:
 def read_bundle(data: bytes) -> Bundle:
     """A bundle's parts, if its form is exactly right; the signature is not checked yet."""
     _check_size(data)
+    plain = plain_bundle(data)
+    if plain is not None:
+        return Bundle(*plain)
     names = ("mediaType", "verificationMaterial", "dsseEnvelope")
     media_type, material, envelope = take_fields("bundle", parse_json(data, "bundle"), *names)
     check_equal("mediaType", media_type, MEDIA_TYPE)
@@ -244,6 +242,13 @@ def read_bundle(data: bytes) -> Bundle:
 
 def _read_statement(payload: bytes, signed_with: str) -> Statement:
     """The statement in a payload whose signature holds."""
+    plain = plain_result(payload)
+    if plain is not None:
+        by, registry, run_key, sha256, subject = plain
+        named = f"sha256:{sha256}"
+        return Statement(
+            "result", _check_party(by), registry, subject, named, signed_with, run_key=run_key
+        )
     names = ("_type", "predicateType", "predicate", "subject")
     kind_of, predicate_type, predicate, subjects = take_fields(
         "statement", parse_json(payload, "statement"), *names

@@ -161,7 +161,7 @@ def _kind_of(parsed: Parsed, file: str) -> type[Any]:
 def _of_form(kind: type[Any], parsed: Parsed, file: str) -> Manifest:
     """The manifest, if both validators accept it."""
     value = parsed.value
-    if complaints.has_null(value):
+    if b"null" in parsed.data and complaints.has_null(value):
         _refuse(complaints.null_complaints(value), parsed, file)
     from_model: list[Any] = []
     manifest: Any = None

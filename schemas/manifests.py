@@ -12,8 +12,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, Strict, Strin
 from pydantic.alias_generators import to_camel
 
 from .digests import DIGEST_PATTERN
-from .names import _DEVICES as DEVICES
-from .names import NAME_PATTERN
+from .names import DEVICES, NAME_PATTERN
 
 DEVICE_PATTERN = r"^(con|prn|aux|nul|com[0-9]|lpt[0-9])$"
 API_VERSION: Literal["medperf/v1alpha1"] = "medperf/v1alpha1"

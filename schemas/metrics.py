@@ -260,30 +260,30 @@ def _values(least: str, most: str, decimals: int) -> Fraction:
 
 def implausible(result: ResultSpec, benchmark: BenchmarkSpec) -> list[str]:
     """What in a result cannot come from the disclosure check; empty if nothing."""
-    declared = benchmark.metrics
-    why = {item.metric: item.reason for item in result.disclosure.suppressed}
+    declared, values, said = benchmark.metrics, result.metrics, result.disclosure
+    why = {item.metric: item.reason for item in said.suppressed}
     found = [
         f"{name} is not declared by the benchmark"
-        for name in sorted({*result.metrics, *why} - declared.keys())
+        for name in sorted({*values, *why} - declared.keys())
     ]
-    if len(why) != len(result.disclosure.suppressed):
+    if len(why) != len(said.suppressed):
         found.append("a metric is suppressed twice")
-    if result.disclosure.k < LEAST_K:
-        found.append(f"k is {result.disclosure.k}, under {LEAST_K}")
+    if said.k < LEAST_K:
+        found.append(f"k is {said.k}, under {LEAST_K}")
     for name, metric in declared.items():
-        if (name in result.metrics) == (name in why):
+        if (name in values) == (name in why):
             found.append(f"{name} must be either written or suppressed")
         elif name in why:
             found += _implausibly_suppressed(name, why, declared)
         else:
-            found += _implausible_value(name, result.metrics[name], metric, result.disclosure.k)
+            found += _implausible_value(name, values[name], metric, said.k)
             if metric.support in why:
                 found.append(f"{name} is written although its support {metric.support} is not")
-    found += _no_complement(why, declared)
-    written = {name: metric for name, metric in declared.items() if name in result.metrics}
-    bits = max_bits(written)
-    if result.disclosure.bits != bits:
-        found.append(f"bits is {result.disclosure.bits}, but these metrics carry {bits}")
+    if why:
+        found += _no_complement(why, declared)
+    bits = max_bits({name: metric for name, metric in declared.items() if name in values})
+    if said.bits != bits:
+        found.append(f"bits is {said.bits}, but these metrics carry {bits}")
     return found
 
 
@@ -298,6 +298,7 @@ def _implausible_value(name: str, value: float, metric: Metric, k: int) -> Itera
         yield f"{name} is {value}, a count under k = {k}"
 
 
+@lru_cache(maxsize=4096)  # rounded numbers come again and again
 def _too_fine(value: float, decimals: int) -> bool:
     exact = _exact(value)
     written: int = exact.as_tuple().exponent  # type: ignore[assignment]  # a finite number's

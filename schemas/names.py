@@ -14,14 +14,14 @@ from .errors import UsageError
 
 NAME_PATTERN = r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"
 _NAME = re.compile(NAME_PATTERN.removesuffix("$") + r"\Z")
-_DEVICES = frozenset(
+DEVICES = frozenset(
     ["con", "prn", "aux", "nul", *(f"com{n}" for n in range(10)), *(f"lpt{n}" for n in range(10))]
 )
 
 
 def is_name(text: str) -> bool:
     """Whether `text` may name an owner, an object, a member or a site."""
-    return bool(_NAME.match(text)) and text not in _DEVICES
+    return bool(_NAME.match(text)) and text not in DEVICES
 
 
 def check_name(text: str, what: str = "name") -> str:
