@@ -76,8 +76,16 @@ def ls(
     from ..reconciler.associations import list_associations
 
     with workplace(ctx) as place:
-        found = list_associations(place, place.view(), benchmark=benchmark, say=say)
+        view = place.view()
+        found = list_associations(place, view, benchmark=benchmark, say=say)
         own = f"{place.owner}/"
+        for uid, part, look_up in (
+            (model_uid, "models", view.cube),
+            (data_uid, "datasets", view.dataset),
+        ):
+            named = any(one.part == part and _called(one.component, uid or "") for one in found)
+            if uid is not None and not named:
+                look_up(uid)  # says which is meant, if there is no such one
     known = len(found)
     found = [
         one

@@ -153,8 +153,8 @@ def submit(
 def ls(ctx: click.Context, mine: bool, as_json: bool) -> None:
     """List the benchmarks in force, and those that wait for signatures.
 
-    With how many models and datasets take part in each. One that its committee has closed is
-    not active: nothing new runs for it, and its results stay.
+    With how many models and datasets take part in each, and the newest description. One that
+    its committee has closed is not active: nothing new runs for it, and its results stay.
 
     \b
     Example:
@@ -167,15 +167,16 @@ def ls(ctx: click.Context, mine: bool, as_json: bool) -> None:
     for ref, item in sorted(view.benchmarks.items()):
         if mine and not ref.startswith(owner + "/"):
             continue
+        settings = view.benchmark_settings(ref)
         models = view.associations_of(ref, "models")
         datasets = view.associations_of(ref, "datasets")
         rows.append(
             {
                 "benchmark": ref,
-                "active": view.benchmark_settings(ref).active,
+                "active": settings.active,
                 "models": sum(one.state == "approved" for one in models),
                 "datasets": sum(one.state == "approved" for one in datasets),
-                "description": item.manifest.metadata.description,
+                "description": settings.description or item.manifest.metadata.description,
             }
         )
     if as_json:
@@ -183,7 +184,8 @@ def ls(ctx: click.Context, mine: bool, as_json: bool) -> None:
         return
     headers = ("benchmark", "active", "models", "datasets", "description")
     known = len(view.benchmarks)
-    empty = none_of(known, "benchmark", empty="No benchmark is in the registry yet.")
+    nothing = "No benchmark is in the registry yet. What waits to be merged: 'medperf proposal ls'."
+    empty = none_of(known, "benchmark", empty=nothing)
     print_table(headers, [tuple(row.values()) for row in rows], empty=empty)
     for path, waits in view.pending.items():
         if path.startswith("benchmarks/"):

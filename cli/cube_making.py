@@ -54,7 +54,7 @@ def create(role: "Role", name: str | None, output: Path | None) -> None:
 
     folder = output or Path(name or role)
     files = create_cube(role, name or _slug(folder.name), folder)
-    print_text(f"{folder} is a {role} to start from:")
+    print_text(f"{folder} is {'an' if role == 'evaluator' else 'a'} {role} to start from:")
     for file in files:
         if not file.startswith("sample/data/"):
             print_text(f"  {file}")

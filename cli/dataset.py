@@ -140,7 +140,11 @@ def submit(ctx: click.Context, data_uid: str, yes: bool) -> None:
         files = dataset_files(place, view, dataset)
         ask_to_send(f"The metadata of {ref}", files, place.url, yes=yes)
         proposal = place.propose(f"dataset-{dataset.record.name}", files, f"Add the dataset {ref}")
-    print_text(f"Proposed as {proposal.shown}. Merge it with: medperf proposal merge {proposal.id}")
+    print_text(
+        f"Proposed as {proposal.shown}. Merge it with: medperf proposal merge {proposal.id}\n"
+        "Then ask to take part: medperf dataset associate "
+        f"--benchmark_uid {dataset.record.benchmark} --data_uid {dataset.record.name}"
+    )
 
 
 @command.command("associate")
@@ -159,11 +163,13 @@ def associate(ctx: click.Context, benchmark: str, data_uid: str, yes: bool) -> N
       medperf dataset associate --benchmark_uid chestxray --data_uid chest
     """
     from ..reconciler.preparing import reference_run
-    from ..reconciler.submissions import association_files
+    from ..reconciler.submissions import association_files, next_round
 
     with workplace(ctx) as place:
         view = place.view()
         item = view.benchmark(benchmark)
+        name = place.datasets.find(data_uid).record.name
+        next_round(view, item.ref, "datasets", f"{place.owner}/{name}")  # before the long work
         run = reference_run(place, view, benchmark=item.ref, data_uid=data_uid, say=say)
         files = association_files(
             place,

@@ -17,11 +17,12 @@ def associate_model(
     place: "Workplace", benchmark: str, model_uid: str, *, cache: bool, yes: bool
 ) -> None:
     """Tests the model, shows what would be sent, asks, proposes; merges what waits for nobody."""
-    from ..reconciler.submissions import association_files, registered, trial_setup
+    from ..reconciler.submissions import association_files, next_round, registered, trial_setup
     from ..reconciler.trials import run_trial
 
     view = place.view()
     item, model = view.benchmark(benchmark), view.cube(model_uid)
+    next_round(view, item.ref, "models", model.ref)  # asked before the long work, not after it
     setup = trial_setup(view, item.manifest, model=registered(view, model.ref))
     report = run_trial(place, setup, say=say, cache=cache)
     print_report(report, err=True)

@@ -228,6 +228,7 @@ def ls(ctx: click.Context, mine: bool, as_json: bool) -> None:
                     "ref": item.ref,
                     "digest": item.digest,
                     "role": item.manifest.spec.role,
+                    "engines": sorted({one.engine for one in item.manifest.spec.images}),
                     "deprecated": item.ref in old,
                 }
                 for item in items
@@ -243,7 +244,8 @@ def ls(ctx: click.Context, mine: bool, as_json: bool) -> None:
         )
         for item in items
     ]
-    empty = none_of(len(view.cubes), "cube", empty="No cube is in the registry yet.")
+    nothing = "No cube is in the registry yet. What waits to be merged: 'medperf proposal ls'."
+    empty = none_of(len(view.cubes), "cube", empty=nothing)
     print_table(("cube", "role", "engines", "digest"), rows, empty=empty)
 
 

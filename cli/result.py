@@ -290,7 +290,7 @@ def submit(ctx: click.Context, uid: str | None, all_: bool, yes: bool) -> None:
 
 
 @command.command("verify")
-@click.argument("file", type=click.Path(exists=True, path_type=Path))
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--clone", type=click.Path(path_type=Path), help="A clone or bundle to check with.")
 @json_option
 @click.pass_context

@@ -34,6 +34,7 @@ def print_plan(plan: "Plan") -> None:
         asked = (State.BLOCKED, State.FAILED, State.RETRYING, State.WITHHELD)
         if run.state in asked or run.reason == CLOSED:
             print_text(f"\n{run.pair.model} on {run.pair.dataset}: {run.explanation}")
+    _print_waiting(plan)
 
 
 def print_summary(summary: "Summary") -> None:
@@ -66,22 +67,32 @@ def print_summary(summary: "Summary") -> None:
     if summary.published:
         print_text("")
         print_published(summary.published)
-    waiting = len(summary.plan.of(State.AWAITING_RELEASE))
-    if waiting:
-        print_text(
-            f"\n{several(waiting, 'result')} waiting for your decision:\n"
-            "'medperf result release --all' shows what would leave, and asks."
-        )
+    _print_waiting(summary.plan)
     if summary.problem:
         print_text("\n" + summary.problem)
 
 
+def _print_waiting(plan: "Plan") -> None:
+    """What waits for a person of this site, and the command that asks him."""
+    release, consent = plan.of(State.AWAITING_RELEASE), plan.of(State.AWAITING_CONSENT)
+    if release:
+        print_text(
+            f"\n{several(len(release), 'result')} waiting for your decision:\n"
+            "'medperf result release --all' shows what would leave, and asks."
+        )
+    if consent:
+        print_text(
+            f"\n{several(len(consent), 'run')} waiting for your consent, one by one:\n"
+            f"'medperf approve-run {consent[0].pair.local_name}' shows what would run, and asks."
+        )
+
+
 def print_published(published: "Published") -> None:
-    """One line a proposal."""
+    """One line a proposal, with where it is merged: its page, or a command."""
     for one in published.proposals:
         print_text(
             f"Proposed {several(one.results, 'result')} on {one.branch} ({one.commit[:12]}). "
-            f"{one.address}".rstrip()
+            + (one.address or f"Merge it with: medperf proposal merge {one.branch}")
         )
 
 

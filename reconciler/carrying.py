@@ -20,6 +20,7 @@ from ..runner.assets import stored
 from ..runner.workshop import choose_image
 from ..schemas.errors import CubeError, DataError
 from ..schemas.manifests import Asset, Cube
+from ..schemas.progress import in_words
 from .freshness import CHECKPOINTS
 from .workplace import CARRIED, Workplace
 
@@ -95,7 +96,7 @@ class Trip:
             target = stored(store, piece.asset.digest)
             if target.is_file() and target.stat().st_size == piece.asset.size:
                 continue
-            say(f"{at} of {len(cargo.pieces)}: {piece.what} ({piece.asset.size / 1e6:.1f} MB)")
+            say(f"{at} of {len(cargo.pieces)}: {piece.what} ({in_words(piece.asset.size)})")
             source = self.place.assets.fetch(piece.asset, mirrors=piece.mirrors)
             _put(source, target)
             fresh, size = fresh + 1, size + piece.asset.size

@@ -57,9 +57,30 @@ def explain(
     if chosen:
         return chosen
     names = [run.pair.local_name for run in runs] + [one.model for one in found]
-    close = nearest(uid, sorted(set(names)))
+    raise UsageError(_nothing(place, view, uid, names))
+
+
+def _nothing(place: Workplace, view: View, uid: str, names: Sequence[str]) -> str:
+    """Why no pair is meant: what `uid` is takes part in nothing yet, or is another's, or nothing.
+
+    `names` are those of the pairs that there are.
+    """
+    known: tuple[Mapping[str, object], ...] = (view.cubes, view.datasets)
+    for refs, command, option in zip(known, ("mlcube", "dataset"), ("model", "data"), strict=True):
+        same = [ref for ref in refs if uid in (ref, ref.rpartition("/")[2])]
+        mine = [ref for ref in same if ref.startswith(f"{place.owner}/")]
+        if mine and (command == "dataset" or view.cube(mine[0]).manifest.spec.role == "model"):
+            return (
+                f"{mine[0]} takes part in no benchmark yet. What is asked for already: 'medperf "
+                f"association ls --mine'; to ask: 'medperf {command} associate --benchmark B "
+                f"--{option}_uid {mine[0]}'."
+            )
+        if same:
+            what = "a model or dataset of yours, and no run of this site has it"
+            return f"{same[0]} is not {what}. 'medperf association ls' shows what takes part where."
+    close = nearest(uid, sorted({*names, *view.cubes, *view.datasets}))
     hint = f" Did you mean {' or '.join(close)}?" if close else ""
-    raise UsageError(f"There is no run, model or dataset {uid!r} here.{hint}")
+    return f"There is no run, model or dataset {uid!r} here.{hint}"
 
 
 def _means(uid: str, run: PlannedRun) -> bool:

@@ -218,13 +218,21 @@ def _declared(file: Path) -> tuple[dict[str, Metric], tuple[tuple[str, ...], ...
     """The metrics of a metrics file, as `benchmark submit --metrics` reads it."""
     from pydantic import TypeAdapter, ValidationError
 
+    if not file.is_file():
+        wrong = (
+            f"{file} is a folder: name the file" if file.is_dir() else f"There is no file {file}"
+        )
+        raise UsageError(f"{wrong}.")
     value = parse(file.read_bytes(), file=str(file)).value
     if not isinstance(value, dict) or "metrics" not in value:
         raise UsageError(f"{file} must have the field metrics.")
+    field = "metrics"
     try:
         metrics = TypeAdapter(dict[str, Metric]).validate_python(value["metrics"])
+        field = "ignore"
+        ignore = TypeAdapter(list[list[str]]).validate_python(value.get("ignore") or [])
     except ValidationError as error:
         item = error.errors()[0]
-        field = ".".join(str(part) for part in item["loc"])
-        raise UsageError(f"{file}: metrics.{field}: {item['msg']}.") from error
-    return metrics, tuple(tuple(path) for path in value.get("ignore") or ())
+        where = ".".join([field, *(str(part) for part in item["loc"])])
+        raise UsageError(f"{file}: {where}: {item['msg']}.") from error
+    return metrics, tuple(tuple(path) for path in ignore)

@@ -20,6 +20,15 @@ from .second_person import sign_release, who_agreed
 from .workplace import Actor, Workplace
 
 Answer = Literal["released", "declined"]
+_RAN = frozenset(
+    (
+        State.WITHHELD,
+        State.AWAITING_RELEASE,
+        State.PROPOSED,
+        State.PUBLISHED,
+        State.DECLINED,
+    )
+)
 
 
 @dataclass(frozen=True)
@@ -268,6 +277,8 @@ def describe_run(place: Workplace, uid: str) -> str:
     """What a run would do, for the person who consents to it."""
     view, plan = look(place)
     run = find_run(plan.runs, uid)
+    if run.state in _RAN:
+        raise UsageError(f"{uid} is {run.state}: it has run, so nothing is left to consent to.")
     cube = view.cube(run.pair.model).manifest
     images = "\n".join(
         f"  image   {one.engine}: {one.image or (one.archive.digest if one.archive else '')}"

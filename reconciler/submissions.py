@@ -241,6 +241,21 @@ def association_bytes(
     )
 
 
+def next_round(
+    view: View, benchmark: str, part: Literal["models", "datasets"], component: str
+) -> int:
+    """The round that a new association of a component has; a UsageError if it has one already."""
+    known = view.association(benchmark, part, component)
+    if known is None:
+        return 1
+    if known.state != "revoked":
+        raise UsageError(
+            f"{component} is associated with {benchmark} already: it is {known.sentence}."
+        )
+    number: int = known.item.manifest.spec.round
+    return number + 1
+
+
 def association_files(
     place: Workplace,
     view: View,
@@ -252,15 +267,7 @@ def association_files(
 ) -> Files:
     """A new association, or the next round of a revoked one, with the member's statement."""
     part: Literal["models", "datasets"] = "models" if side == "model" else "datasets"
-    known = view.association(benchmark, part, component["ref"])
-    round_ = 1
-    if known is not None:
-        if known.state != "revoked":
-            raise UsageError(
-                f"{component['ref']} is associated with {benchmark} already: it is "
-                f"{known.sentence}."
-            )
-        round_ = known.item.manifest.spec.round + 1
+    round_ = next_round(view, benchmark, part, component["ref"])
     path = association_path(benchmark, part, component["ref"])
     data = association_bytes(
         path,

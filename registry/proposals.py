@@ -248,6 +248,9 @@ def find(repo: Repository, url: str, uid: str, *, forge: Forge | None = None) ->
         # its newest head is signed already: the statements are on top of it
         signed = f"approvals/{uid.replace('/', '-')}-"
         uid = next((one for one in known if one.startswith(signed)), uid)
+    if not known:
+        closed = "What was closed is in 'medperf proposal ls --rejected', what was merged on main."
+        raise UsageError(f"There is no open proposal {uid!r}: none is open. {closed}")
     return known[resolve(uid.removeprefix(_PREFIX), known, "open proposal")]
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from ..schemas.digests import digest as digest_of
 from ..schemas.errors import CubeError
 from ..schemas.manifests import Asset, Cube, Image
+from ..schemas.progress import in_words
 from .archives import unpacked
 from .assets import Assets
 from .cubes import CubeFiles, ReadyCube, check_role, read_cube
@@ -168,6 +169,6 @@ class _Fetch:
         if asset is None:
             return None
         if self.progress is not None and not self.assets.path(asset.digest).exists():
-            self.progress(f"Fetching {what} ({asset.size / 1e6:.1f} MB)")
+            self.progress(f"Fetching {what} ({in_words(asset.size)})")
         mirrors = self.mirrors.get(asset.digest, ())
         return self.assets.fetch(asset, mirrors=mirrors, stop=self.stop)

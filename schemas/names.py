@@ -82,5 +82,5 @@ def resolve(uid: str, refs: Iterable[str], what: str) -> str:
     if close:
         hint += f" Did you mean {' or '.join(close)}?"
     elif not known:
-        hint += f" The registry has no {what} yet."
+        hint += " None is there yet."
     raise UsageError(hint)

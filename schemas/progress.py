@@ -51,6 +51,11 @@ class Work:
         return line
 
 
+def in_words(size: int) -> str:
+    """A number of bytes as people say it: `1.6 kB`, `257.5 MB`."""
+    return _amount(size, "bytes")
+
+
 def _amount(done: int, unit: str, *, of: int | None = None) -> str:
     if unit != "bytes":
         return f"{done:,} {unit}" if of is None else f"{done:,} of {of:,} {unit}"

@@ -129,6 +129,7 @@ def test_prepared_data_are_taken_as_they_are(
 def test_what_is_missing_for_a_trial_is_named(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
+    Path("odd.yaml").write_text("metrics: {}\nignore: 4\n")
     for words, sentence in (
         ([*TEST, *SANDBOX], "--demo_dataset_url, or --data_path and --labels_path"),
         ([*TEST[:-1], *OWN, *SANDBOX], "Say --evaluator"),
@@ -142,6 +143,9 @@ def test_what_is_missing_for_a_trial_is_named(
         ([*TEST, "--data_uid=x", *SANDBOX], "no prepared dataset 'x'"),
         ([*TEST, *OWN, "--model_parameters=no.yaml", *SANDBOX], "There is nothing at no.yaml"),
         ([*TEST, *OWN, "--model_parameters=model", *SANDBOX], "model is a folder"),
+        ([*TEST, *OWN, "--metrics=no.yaml", *SANDBOX], "There is no file no.yaml."),
+        ([*TEST, *OWN, "--metrics=model", *SANDBOX], "model is a folder: name the file."),
+        ([*TEST, *OWN, "--metrics=odd.yaml", *SANDBOX], "odd.yaml: ignore: Input should be"),
         ([*TEST[:-1], "--evaluator_parameters=a", *OWN, *SANDBOX], "Say --evaluator"),
     ):
         assert run(words) in (1, 2)

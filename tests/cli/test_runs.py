@@ -64,7 +64,9 @@ def test_a_misspelt_run_is_answered_with_the_nearest(desks: Desks) -> None:
 
 def test_where_the_policy_asks_a_run_waits_for_consent(desks: Desks) -> None:
     assert desks.hospital("profile", "set", "policy.consent=cube").code == 0
-    assert "awaiting-consent" in desks.hospital("plan").out
+    plan = desks.hospital("plan").out
+    assert "awaiting-consent" in plan
+    assert f"1 run waiting for your consent, one by one:\n'medperf approve-run {RUN}'" in plan
     refused = desks.hospital("approve-run", RUN)
     assert refused.code == 2
     assert "say -y" in refused.err
@@ -95,9 +97,15 @@ def test_a_release_shows_the_numbers_and_the_address_and_needs_a_yes(desks: Desk
     assert "0.913" in refused.err
     assert desks.world.url in refused.err
     assert "for ever" in refused.err
-    assert "awaiting-release" in desks.hospital("plan").out
+    plan = desks.hospital("plan").out
+    assert "awaiting-release" in plan
+    assert "1 result waiting for your decision:\n'medperf result release --all'" in plan
     assert desks.hospital("result", "release", RUN, "-y").out == f"Released {RUN}\n"
-    assert "Proposed 1 result on sites/hospital/ward" in desks.hospital("reconcile").out
+    published = desks.hospital("reconcile").out
+    assert "Proposed 1 result on sites/hospital/ward" in published
+    assert "Merge it with: medperf proposal merge sites/hospital/ward\n" in published
+    consent = desks.hospital("approve-run", RUN, "-y")
+    assert (consent.code, "is proposed: it has run" in consent.err) == (2, True)
     assert desks.hospital("result", "release", RUN, "-y").code == 2
 
 
@@ -142,6 +150,8 @@ def test_results_are_listed_shown_and_verified(published: Desks, tmp_path: Path)
     clone = str(Path(published.world.url))
     assert published.types("result", "verify", file.name, "--clone", clone).code == 0
     file.write_bytes(file.read_bytes().replace(b"0.913", b"0.914"))
+    folder = published.modeler("result", "verify", str(tmp_path))
+    assert (folder.code, "is a directory" in folder.err) == (2, True)
     wrong = published.modeler("result", "verify", file.name)
     assert wrong.code == 1
     assert "against" in wrong.out

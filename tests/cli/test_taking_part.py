@@ -311,6 +311,13 @@ def test_what_is_registered_is_not_proposed_again(
     assert (wrong.code, "Did you mean modeler/mine?" in wrong.err) == (2, True)
     again = desks.hospital("dataset", "submit", "--data_uid", "chest", "-y")
     assert (again.code, "is in the registry already" in again.err) == (2, True)
+    for asked in (
+        desks.hospital("dataset", "associate", "-b", "toy", "-d", "chest", "-y"),
+        desks.modeler("mlcube", "associate", "-b", "toy", "-m", "mine", "-y"),
+    ):
+        assert asked.code == 2
+        assert "is associated with committee/toy already: it is approved." in asked.err
+        assert "Compatibility test" not in asked.err, "nothing is run for it"
     (tmp_path / "metrics.yaml").write_bytes(METRICS)
     words = ("benchmark", "submit", "--demo-url=demo.tar.gz", "--metrics=metrics.yaml", "-y")
     cubes = {"-p": "prep", "-m": "ref", "-e": "eval"}
@@ -351,9 +358,11 @@ def test_names_are_answered_with_the_nearest_everywhere(published: Desks) -> Non
         (("owner", "view", "hospitl"), "Did you mean hospital?"),
         (("mlcube", "view", "prpe"), "Did you mean committee/prep?"),
         (("mlcube", "settings", "prpe"), "Did you mean committee/prep?"),
-        (("proposal", "view", "prpe"), "There is no open proposal"),
+        (("proposal", "view", "prpe"), "There is no open proposal 'prpe': none is open."),
         (("test", "view", "rfe"), "There is no report"),
         (("association", "ls", "--benchmark", "tyo"), "Did you mean committee/toy?"),
+        (("association", "ls", "--model_uid", "rfe"), "Did you mean committee/ref?"),
+        (("association", "ls", "--data_uid", "chset"), "Did you mean hospital/chest?"),
         (("result", "ls", "--dataset", "chset"), "Did you mean hospital/chest?"),
     ):
         answer = desks.hospital(*words)
@@ -361,6 +370,8 @@ def test_names_are_answered_with_the_nearest_everywhere(published: Desks) -> Non
         assert told in answer.said, (words, answer.said)
     unmerged = desks.modeler("mlcube", "associate", "-b", "toy", "-m", "not-yet-merged")
     assert "What is not merged yet is in 'medperf proposal ls'" in unmerged.said
+    listed = desks.modeler("association", "ls", "--model_uid", "committee/prep")
+    assert (listed.code, "none is among those" in listed.err) == (0, True)
     role = desks.modeler("mlcube", "associate", "-b", "toy", "-m", "committee/prep")
     assert (role.code, "of the role preparator, no model" in role.said) == (2, True)
     rule = ("benchmark", "settings", "toy", "--approve-datasets", "hospitl")

@@ -47,6 +47,7 @@ def test_texts_and_mirrors_change_and_nothing_else_does(world: World) -> None:
     )
     settings = world.committee.view().benchmark_settings(TOY)
     assert settings.description == "New words"
+    assert "New words" in world.medperf("benchmark", "ls").stdout
     assert settings.labels == {"field": "chest"}
     assert settings.mirrors == {digest: ("https://mirror.example.org/x?a=b",)}
     assert settings.serial == 2

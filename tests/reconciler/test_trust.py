@@ -16,6 +16,7 @@ from medperf.reconciler.rotating import add_key, change_registry, end_key
 from medperf.reconciler.settings import Policy
 from medperf.reconciler.suspending import resume, suspend
 from medperf.registry.keys import generate_key
+from medperf.registry.paths import cube_path
 from medperf.schemas.errors import StalledError, UsageError, WaitError
 
 from .world import World, git
@@ -214,6 +215,21 @@ def test_an_unknown_name_is_answered_with_the_nearest(world: World) -> None:
     view, plan = look(world.hospital)
     with pytest.raises(UsageError, match="committee/ref"):
         explain(world.hospital, view, plan.runs, "committee/reff")
+
+
+def test_what_takes_part_in_nothing_yet_is_told_from_what_is_not_there(world: World) -> None:
+    files, _ = world._model_files("new", None, owner="modeler", images=None)
+    cube = cube_path("modeler/new")
+    world.merge({cube: files[cube]}, "new", by="modeler")
+    for place, uid, words in (
+        (world.modeler, "new", r"modeler/new takes part in no benchmark yet.* --model_uid modeler"),
+        (world.hospital, "modeler/new", r"modeler/new is not a model or dataset of yours"),
+        (world.committee, "prep", r"committee/prep is not a model or dataset of yours"),
+        (world.modeler, "nwe", r"There is no run, model or dataset 'nwe' here.*modeler/new"),
+    ):
+        view, plan = look(place)
+        with pytest.raises(UsageError, match=words):
+            explain(place, view, plan.runs, uid)
 
 
 # --------------------------------------------------------------------------------- keys

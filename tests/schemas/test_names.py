@@ -42,7 +42,7 @@ def test_a_wrong_name_or_a_number_is_answered_with_the_nearest_names() -> None:
         resolve("resnett", refs, "cube")
     with pytest.raises(UsageError, match=r"not by a number. Did you mean modeler/resnet or uni"):
         resolve("12", refs, "cube")
-    with pytest.raises(UsageError, match="The registry has no cube yet"):
+    with pytest.raises(UsageError, match=r"There is no cube .*None is there yet"):
         resolve("resnet", [], "cube")
     assert nearest("modler/resnet", refs) == ["modeler/resnet"]
     assert nearest("zzzz", refs) == []
