@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, Self
+from typing import Literal, NamedTuple, Self
 
 from ..schemas.errors import RegistryError
 from .git_objects import Entry, Folders, ObjectReader, TreeEditor, check_oid, write_objects
@@ -29,8 +29,7 @@ class TooManyChangesError(RegistryError):
     """A commit or a proposal changes more files than anybody reads at once."""
 
 
-@dataclass(frozen=True)
-class Change:
+class Change(NamedTuple):
     """One path that a commit changes: A added, M modified, D deleted, T another type of file.
 
     `mode` and `oid` are the new ones; of a deleted path the old ones. A path that is no UTF-8 has

@@ -11,7 +11,7 @@ before a commit is asked before the commit is taken in.
 
 from collections.abc import Iterable, Iterator, Mapping, MutableMapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, NamedTuple, TypeVar
 
 from ..schemas import manifests as kinds
 from . import rules
@@ -52,8 +52,7 @@ class Version:
     index: int
 
 
-@dataclass(frozen=True)
-class File:
+class File(NamedTuple):
     """A governed file as it is now; `item` is None where it is no document, and is ignored."""
 
     place: Place

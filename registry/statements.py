@@ -14,7 +14,6 @@ key and which role, at which commit) is a question for the rules, not for this m
 import base64
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from ..schemas.digests import canonical_json, digest
@@ -90,8 +89,7 @@ class Statement(NamedTuple):
             )
 
 
-@dataclass(frozen=True)
-class Bundle:
+class Bundle(NamedTuple):
     """A bundle of the right form whose signature nobody has checked yet: it says who claims it."""
 
     fingerprint: str
@@ -107,8 +105,7 @@ class Bundle:
         return _read_statement(self.payload, self.fingerprint)
 
 
-@dataclass(frozen=True)
-class Checked:
+class Checked(NamedTuple):
     """A bundle whose signature was checked already, by the key that it names."""
 
     statement: Statement

@@ -187,7 +187,7 @@ def test_a_history_that_differs_in_more_is_told(world: World) -> None:
     swapped = [replace(new[0], changes=longer[0].changes), *new[1:]]
     with pytest.raises(RegistryError, match=r"leaves out README\.md in one commit"):
         left_out(longer, swapped)
-    added = [replace(new[0], changes=(*new[0].changes, replace(new[0].changes[0], path="x")))]
+    added = [replace(new[0], changes=(*new[0].changes, new[0].changes[0]._replace(path="x")))]
     with pytest.raises(RegistryError, match="has another x than the old one"):
         left_out(longer, added)
 
