@@ -20,6 +20,7 @@ def command(ctx: click.Context, uid: str | None, offline: bool, as_json: bool) -
     """Say for each run, or those that UID means, what the registry lacks and what this site adds.
 
     UID is a local result's name, the first digits of a run key, or a model, dataset or benchmark.
+    A committee names a model of its benchmark to see where it stands at each dataset.
 
     \b
     Examples:

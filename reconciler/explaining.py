@@ -4,7 +4,7 @@ For a data owner: each run of his datasets. For a model owner or a committee: th
 as the registry tells, since what another site's policy says is that site's own.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from ..registry.paths import classify, result_path
@@ -40,11 +40,13 @@ def explain(
 ) -> list[Explained]:
     """The runs of this site that `uid` means, then other sites' pairs with this owner's models.
 
+    And with a model that `uid` names, where it takes part.
+
     `rejected` has the files of closed proposals and why they were closed, as far as that is known.
     """
     rejected = rejected or {}
     found = [_of_run(place, view, run, rejected) for run in runs]
-    found += [*_elsewhere(place, view), *_rejected(place, view, rejected)]
+    found += [*_elsewhere(place, view, uid), *_rejected(place, view, rejected)]
     if uid is None:
         return found
     named = [run for run in runs if _means(uid, run)]
@@ -52,7 +54,7 @@ def explain(
     chosen += [
         one
         for one in found[len(runs) :]
-        if uid in (one.model, one.dataset, one.model.rpartition("/")[2])
+        if any(_named(uid, ref) for ref in (one.model, one.dataset, one.benchmark))
     ]
     if chosen:
         return chosen
@@ -61,24 +63,31 @@ def explain(
 
 
 def _nothing(place: Workplace, view: View, uid: str, names: Sequence[str]) -> str:
-    """Why no pair is meant: what `uid` is takes part in nothing yet, or is another's, or nothing.
+    """Why no pair is meant: what `uid` is takes part in nothing yet, or cannot, or is not there.
 
     `names` are those of the pairs that there are.
     """
     known: tuple[Mapping[str, object], ...] = (view.cubes, view.datasets)
     for refs, command, option in zip(known, ("mlcube", "dataset"), ("model", "data"), strict=True):
-        same = [ref for ref in refs if uid in (ref, ref.rpartition("/")[2])]
+        same = [ref for ref in refs if _named(uid, ref)]
+        if not same:
+            continue
         mine = [ref for ref in same if ref.startswith(f"{place.owner}/")]
-        if mine and (command == "dataset" or view.cube(mine[0]).manifest.spec.role == "model"):
-            return (
-                f"{mine[0]} takes part in no benchmark yet. What is asked for already: 'medperf "
-                f"association ls --mine'; to ask: 'medperf {command} associate --benchmark B "
-                f"--{option}_uid {mine[0]}'."
-            )
-        if same:
-            what = "a model or dataset of yours, and no run of this site has it"
-            return f"{same[0]} is not {what}. 'medperf association ls' shows what takes part where."
-    close = nearest(uid, sorted({*names, *view.cubes, *view.datasets}))
+        ref = (mine or same)[0]
+        if command == "mlcube" and (role := view.cube(ref).manifest.spec.role) != "model":
+            return f"{ref} is no model ({role}), and only models and datasets take part."
+        if not mine:
+            what = "with no model of yours" if command == "dataset" else "in no benchmark yet"
+            return f"{ref} takes part {what}. All that takes part: 'medperf association ls'."
+        return (
+            f"{ref} takes part in no benchmark yet. What is asked for already: 'medperf "
+            f"association ls --mine'; to ask: 'medperf {command} associate --benchmark B "
+            f"--{option}_uid {ref}'."
+        )
+    for ref in view.benchmarks:
+        if _named(uid, ref):
+            return f"In {ref} no dataset of this site and no model of yours takes part."
+    close = nearest(uid, sorted({*names, *view.benchmarks, *view.cubes, *view.datasets}))
     hint = f" Did you mean {' or '.join(close)}?" if close else ""
     return f"There is no run, model or dataset {uid!r} here.{hint}"
 
@@ -136,21 +145,26 @@ def _rejected(place: Workplace, view: View, rejected: Mapping[str, str]) -> Iter
         )
 
 
-def _elsewhere(place: Workplace, view: View) -> Iterator[Explained]:
-    """Pairs of other owners' datasets with models of this owner, as the registry tells them."""
+def _elsewhere(place: Workplace, view: View, uid: str | None) -> Iterator[Explained]:
+    """Pairs of other owners' datasets with models of this owner, as the registry tells them.
+
+    Of a model that `uid` names too, whose ever it is: its committee asks so.
+    """
     for ref in sorted(view.benchmarks):
-        for model in view.associations_of(ref, "models"):
-            if not model.component.startswith(f"{place.owner}/"):
-                continue
-            datasets = [
-                one.component
-                for one in view.associations_of(ref, "datasets")
-                if not one.component.startswith(f"{place.owner}/")
-            ]
-            published = {view.result_item(one.path).place.dataset: one for one in _of(view, model)}
+        models = [
+            one
+            for one in view.associations_of(ref, "models")
+            if one.component.startswith(f"{place.owner}/") or _named(uid, one.component)
+        ]
+        if not models:
+            continue
+        all_ = [one.component for one in view.associations_of(ref, "datasets")]
+        datasets = [one for one in all_ if not one.startswith(f"{place.owner}/")]
+        published = _published(view, ref, {one.component for one in models})
+        for model in models:
             for dataset in datasets:
                 registry, missing = _registry(view, ref, dataset, model.component)
-                result = published.get(dataset)
+                result = published.get((dataset, model.component))
                 state = f"published ({result.answer})" if result else "blocked"
                 if not result and not missing:
                     state = f"asked of {dataset.partition('/')[0]}"
@@ -162,15 +176,28 @@ def _elsewhere(place: Workplace, view: View) -> Iterator[Explained]:
                     () if result else tuple(missing),
                     tuple(registry),
                 )
-            if not datasets:
+            if not all_:
                 text = f"Nobody's dataset takes part in {ref} yet."
                 yield Explained(ref, "-", model.component, "blocked", (text,), (_line(model),))
 
 
-def _of(view: View, model: AssociationState) -> Iterator[ResultState]:
-    for one in view.results_of(model.benchmark):
-        if view.result_item(one.path).place.model == model.component:
-            yield one
+def _published(
+    view: View, benchmark: str, models: Collection[str]
+) -> dict[tuple[str, str], ResultState]:
+    """The results of these models, by dataset and model; nothing is looked into but theirs."""
+    folders = {f"/{model.replace('/', '__')}/" for model in models}
+    found: dict[tuple[str, str], ResultState] = {}
+    for path in view.ledger.paths_below(f"results/{benchmark}/"):
+        if f"/{path.split('/')[-2]}/" in folders and path.endswith(".yaml"):
+            place, state = classify(path), view.results.get(path)
+            pair = place.dataset, place.model
+            if state is not None and (pair not in found or state.answer == "valid"):
+                found[pair] = state
+    return found
+
+
+def _named(uid: str | None, ref: str) -> bool:
+    return uid is not None and uid in (ref, ref.rpartition("/")[2])
 
 
 def _registry(view: View, benchmark: str, dataset: str, model: str) -> tuple[list[str], list[str]]:

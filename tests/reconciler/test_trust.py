@@ -211,6 +211,27 @@ def test_a_model_owner_sees_where_his_model_stands_elsewhere(world: World) -> No
     assert "revoked by committee/alice" in one.missing[0]
 
 
+def test_a_committee_sees_where_anothers_model_stands(world: World) -> None:
+    world.add_model("mine")
+    world.add_model("other")
+    view, plan = look(world.committee)
+    (own,) = explain(world.committee, view, plan.runs)
+    assert own.model == "committee/ref"
+    (one,) = explain(world.committee, view, plan.runs, "mine")
+    assert (one.model, one.dataset, one.state) == (
+        "modeler/mine",
+        "hospital/chest",
+        "asked of hospital",
+    )
+    world.set("hospital", "policy.release=automatic")
+    world.reconcile()
+    world.accept("sites/hospital/ward")
+    view, plan = look(world.committee)
+    (one,) = explain(world.committee, view, plan.runs, "modeler/mine")
+    assert (one.model, one.state, one.missing) == ("modeler/mine", "published (valid)", ())
+    assert len(explain(world.modeler, view, (), "chest")) == 2
+
+
 def test_an_unknown_name_is_answered_with_the_nearest(world: World) -> None:
     view, plan = look(world.hospital)
     with pytest.raises(UsageError, match="committee/ref"):
@@ -223,8 +244,10 @@ def test_what_takes_part_in_nothing_yet_is_told_from_what_is_not_there(world: Wo
     world.merge({cube: files[cube]}, "new", by="modeler")
     for place, uid, words in (
         (world.modeler, "new", r"modeler/new takes part in no benchmark yet.* --model_uid modeler"),
-        (world.hospital, "modeler/new", r"modeler/new is not a model or dataset of yours"),
-        (world.committee, "prep", r"committee/prep is not a model or dataset of yours"),
+        (world.hospital, "modeler/new", r"modeler/new takes part in no benchmark yet\. All that"),
+        (world.committee, "prep", r"committee/prep is no model \(preparator\)"),
+        (world.modeler, "chest", r"hospital/chest takes part with no model of yours"),
+        (world.modeler, "toy", r"In committee/toy no dataset of this site and no model of yours"),
         (world.modeler, "nwe", r"There is no run, model or dataset 'nwe' here.*modeler/new"),
     ):
         view, plan = look(place)
