@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 # The second process checks the signatures in blobs whose ids are below this, so many of sixteen
 # that both have as much to do.
-_SHARE = "6"
+_SHARE = "9"
 _PIPE = 1 << 20  # bytes: a whole portion, so that nobody waits while the other starts or reads
 PATIENCE = 300.0  # seconds for a portion, which takes one: somebody has stopped the process
 LEAST = 1000  # blobs in a first portion, behind which a process is worth its start
