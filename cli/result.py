@@ -89,12 +89,9 @@ def ls(
             return
         view = place.view()
         wanted = results.filter_of(view, benchmark=benchmark, model=model, dataset=dataset)
-        known = len(view.snapshot.results)
-        found = [
-            one
-            for one in results.published(view, owner=place.owner if mine else None)
-            if wanted.keeps(one.benchmark, one.model, one.dataset)
-        ]
+        known = len(view.results)
+        owner = place.owner if mine else None
+        found = results.published(view, owner=owner, wanted=wanted)
     if as_json:
         print_json([{"name": one.name, **_fields(one)} for one in found])
         return
@@ -143,16 +140,14 @@ def view_(ctx: click.Context, uid: str, as_json: bool) -> None:
 
     with workplace(ctx) as place:
         view, plan = look(place)
-        published = results.published(view)
-        for one in published:
-            if uid in (one.name, one.path, one.path.rpartition("/")[2].removesuffix(".yaml")):
-                if as_json:
-                    print_json({"name": one.name, **_fields(one)})
-                else:
-                    say(f"{one.path} is {one.sentence}")
-                    print_text(view.result_item(one.path).data.decode().rstrip())
-                return
-        run = results.find_run(plan.runs, uid, published=[one.name for one in published])
+        if (one := results.find_published(view, uid)) is not None:
+            if as_json:
+                print_json({"name": one.name, **_fields(one)})
+            else:
+                say(f"{one.path} is {one.sentence}")
+                print_text(view.result_item(one.path).data.decode().rstrip())
+            return
+        run = results.find_run(plan.runs, uid, published=results.published_names(view))
         local = [one for one in results.local(place, view, plan.runs) if one.pair == run.pair]
     if as_json:
         print_json(local[0] if local else run)

@@ -21,11 +21,11 @@ def withdraw(ctx: click.Context, uid: str, reason: str | None, yes: bool) -> Non
       medperf result withdraw chestxray.chest-resnet.chest --reason "wrong labels"
     """
     from ..reconciler.approving import merge_if_ready
-    from ..reconciler.withdrawing import check_withdrawable, find_published
+    from ..reconciler.withdrawing import check_withdrawable, result_called
 
     with workplace(ctx) as place:
         view = place.view()
-        result = find_published(view, uid)
+        result = result_called(view, uid)
         check_withdrawable(result, place.owner)
         data = view.result_item(result.path).data
         files = place.statement(result.path, data, decision="revoke", reason=reason)

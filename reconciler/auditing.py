@@ -19,7 +19,8 @@ from ..schemas.digests import commitment, digest
 from ..schemas.documents import load_as
 from ..schemas.manifests import Result
 from .datasets import LocalDataset
-from .withdrawing import find_published
+from .results import published_paths
+from .withdrawing import result_called
 
 
 @dataclass(frozen=True)
@@ -41,14 +42,13 @@ def result_data(view: View, against: str) -> bytes:
     """The bytes of a result: a file, or the path, the run key's first digits or name of one."""
     if Path(against).is_file():
         return Path(against).read_bytes()
-    found = [
-        item
-        for path, item in view.snapshot.results.items()
-        if path == against or (len(against) >= 6 and item.manifest.spec.run_key.startswith(against))
-    ]
+    paths = published_paths(view, run=against) if len(against) >= 6 else []
+    items = [item for path in paths if (item := view.file(path)) is not None]
+    found = [item for item in items if item.manifest.spec.run_key.startswith(against)]
     if len(found) == 1:
-        return found[0].data
-    return view.result_item(find_published(view, against).path).data
+        data: bytes = found[0].data
+        return data
+    return view.result_item(result_called(view, against).path).data
 
 
 def audit(view: View, dataset: LocalDataset, data: bytes) -> Audit:

@@ -1,8 +1,10 @@
 """A signature by a key that the registry does not know under one's name counts nowhere."""
 
+from ..registry.paths import owner_path
 from ..registry.public_keys import fingerprint
 from ..registry.view import View
 from ..schemas.errors import KeyFileError
+from ..schemas.manifests import OwnerSpec
 
 
 def check_own_key(view: View, by: str, key: str) -> None:
@@ -11,10 +13,10 @@ def check_own_key(view: View, by: str, key: str) -> None:
     Who is not known yet may be about to join, so that is left to the rules. `key`: a fingerprint.
     """
     owner, _, name = by.partition("/")
-    item = view.snapshot.owners.get(owner)
+    item = view.file(owner_path(owner))
     if item is None:
         return
-    spec = item.manifest.spec
+    spec: OwnerSpec = item.manifest.spec
     people = [(one.name, one.keys) for one in spec.members]
     machines = [(one.name, one.keys) for one in spec.sites]
     for called, keys in (*people, *machines):

@@ -1,11 +1,11 @@
 """Results: local ones with what would leave, what a person decides, and published ones."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Literal
 
-from ..registry.paths import result_path
+from ..registry.paths import classify, result_path
 from ..registry.view import View
 from ..schemas.errors import UsageError, WithheldError
 from ..schemas.manifests import Result, Suppressed
@@ -20,6 +20,7 @@ from .second_person import sign_release, who_agreed
 from .workplace import Actor, Workplace
 
 Answer = Literal["released", "declined"]
+_DEEP = 5  # folders above a result: results, owner, benchmark, dataset, model
 _RAN = frozenset(
     (
         State.WITHHELD,
@@ -108,16 +109,68 @@ def filter_of(
     )
 
 
-def published(view: View, *, owner: str | None = None) -> list[PublishedResult]:
-    """The results in the registry, by path; with `owner`, those of its datasets and models."""
+def published(
+    view: View, *, owner: str | None = None, wanted: Filter | None = None
+) -> list[PublishedResult]:
+    """The results in the registry, by path; with `owner`, those of its datasets and models.
+
+    Of what is not `wanted` nothing is looked into.
+    """
     found = []
-    for path, item in sorted(view.snapshot.results.items()):
-        spec = item.manifest.spec
-        mine = owner in (spec.dataset.ref.partition("/")[0], spec.model.ref.partition("/")[0])
-        if owner is not None and not mine:
-            continue
-        found.append(_published(view, path, item.manifest))
+    for path in _paths(view, wanted or Filter()):
+        place = classify(path)
+        mine = owner in (place.dataset.partition("/")[0], place.model.partition("/")[0])
+        if place.kind == "result" and (owner is None or mine):
+            item = view.file(path)
+            if item is not None:  # else it is no valid document, and told as ignored
+                found.append(_published(view, path, item.manifest))
     return found
+
+
+def find_published(view: View, uid: str) -> PublishedResult | None:
+    """The published result that `uid` means: its path, the 16 digits in it, or its name.
+
+    None if none is meant; a UsageError with the digits where a name means several.
+    """
+    paths = _paths(view, Filter())
+    exact = [path for path in paths if uid == path or path.endswith(f"/{uid}.yaml")]
+    named = exact or [path for path in paths if _name(path) == uid]
+    items = [(path, view.file(path)) for path in named if classify(path).kind == "result"]
+    known = [(path, item.manifest) for path, item in items if item is not None]
+    if len(known) > 1:
+        digits = " or ".join(classify(path).run for path, _ in known)
+        raise UsageError(f"More than one result is called {uid!r}: write {digits}.")
+    return _published(view, *known[0]) if known else None
+
+
+def published_paths(view: View, *, run: str) -> list[str]:
+    """Where results lie of a run key with these first digits, as far as their paths tell."""
+    paths = _paths(view, Filter())
+    return [path for path in paths if path.rpartition("/")[2].startswith(run[:16])]
+
+
+def published_names(view: View) -> set[str]:
+    """What the published results are called."""
+    return {_name(path) for path in _paths(view, Filter())}
+
+
+def _paths(view: View, wanted: Filter) -> list[str]:
+    """Where results lie that a filter keeps, as far as their paths tell."""
+    folders = [
+        f"/{ref.replace('/', '__')}/" for ref in (wanted.dataset, wanted.model) if ref is not None
+    ]
+    start = f"results/{wanted.benchmark}/" if wanted.benchmark else "results/"
+    return [
+        path
+        for path in sorted(view.ledger.paths_below(start))
+        if path.endswith(".yaml") and path.count("/") == _DEEP and all(f in path for f in folders)
+    ]
+
+
+def _name(path: str) -> str:
+    """`<benchmark>.<model>.<dataset>` by bare names, from a result's path."""
+    _, _, benchmark, dataset, model, _ = path.split("/")
+    return ".".join((benchmark, model.partition("__")[2], dataset.partition("__")[2]))
 
 
 def _published(view: View, path: str, result: Result) -> PublishedResult:
@@ -193,7 +246,9 @@ def _found(raw: object, path: Sequence[str]) -> object:
     return raw
 
 
-def find_run(runs: Sequence[PlannedRun], uid: str, *, published: Sequence[str] = ()) -> PlannedRun:
+def find_run(
+    runs: Sequence[PlannedRun], uid: str, *, published: Collection[str] = ()
+) -> PlannedRun:
     """The run that `uid` means: a local result's name, or the first digits of its run key.
 
     The `published` names are offered too where none is meant.

@@ -7,25 +7,17 @@ made again under this key.
 from ..registry.view import View
 from ..schemas.errors import UsageError
 from ..schemas.names import nearest
-from .results import PublishedResult, published
+from .results import PublishedResult, find_published, published_names
 
 Files = dict[str, bytes]
-_KEY = 16
 
 
-def find_published(view: View, uid: str) -> PublishedResult:
-    """The published result that `uid` means: its path, the 16 digits in it, or its name."""
-    found = published(view)
-    for same in (
-        [one for one in found if uid in (one.path, _digits(one.path))],
-        [one for one in found if one.name == uid],
-    ):
-        if len(same) == 1:
-            return same[0]
-        if same:
-            digits = " or ".join(_digits(one.path) for one in same)
-            raise UsageError(f"More than one result is called {uid!r}: write {digits}.")
-    close = nearest(uid, {one.name for one in found})
+def result_called(view: View, uid: str) -> PublishedResult:
+    """The published result that `uid` means; a UsageError with the nearest names if none is."""
+    found = find_published(view, uid)
+    if found is not None:
+        return found
+    close = nearest(uid, published_names(view))
     hint = f" Did you mean {' or '.join(close)}?" if close else ""
     raise UsageError(f"No result {uid!r} is published.{hint} 'medperf result ls' lists them.")
 
@@ -37,7 +29,3 @@ def check_withdrawable(result: PublishedResult, owner: str) -> None:
         raise UsageError(f"{result.name} is of {result.dataset}: only {theirs} can withdraw it.")
     if result.answer == "withdrawn":
         raise UsageError(f"{result.name} is withdrawn already.")
-
-
-def _digits(path: str) -> str:
-    return path.rpartition("/")[2].removesuffix(".yaml")

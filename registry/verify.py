@@ -109,15 +109,11 @@ def verify_result(view: View, result: str | bytes) -> Explanation:
                 "unknown", result, against=("there is no such file in the registry",)
             )
         return _explain(view, state)
-    wanted = digest(result)
-    for path, item in view.snapshot.results.items():
-        if item.digest == wanted:
-            return _explain(view, view.ledger.results[path])
-    return _unknown(view, result)
+    return _of_bytes(view, result)
 
 
-def _unknown(view: View, data: bytes) -> Explanation:
-    """Bytes that the registry has not: say what it has instead, where that can be told."""
+def _of_bytes(view: View, data: bytes) -> Explanation:
+    """What a result's own pins and run key say where it lies; else what the registry has there."""
     from ..schemas import documents, manifests
     from .paths import result_path
 
@@ -127,6 +123,9 @@ def _unknown(view: View, data: bytes) -> Explanation:
         found = f"it is no valid result: {error}"
         return Explanation("unknown", "", against=(found,))
     path = result_path(spec.benchmark.ref, spec.dataset.ref, spec.model.ref, spec.run_key)
+    item = view.file(path)
+    if item is not None and item.digest == digest(data):
+        return _explain(view, view.ledger.results[path])
     if view.result(path) is not None:
         return Explanation("unknown", path, against=("the registry has other bytes at its path",))
     return Explanation("unknown", path, against=("the registry has no such result",))
