@@ -342,25 +342,30 @@ def cube_of(place: Workplace, request: CubeRequest) -> Cube:
     hosting = None
     if request.host is not None and request.host_url is not None:
         hosting = Hosting(request.host, request.host_url)
+    # what is small comes first: nobody waits for gigabytes to hear of a misspelt name
     cube_file = _small_file(place, request.cube_file)
+    parameters = request.parameters_file
+    parameters_file = None if parameters is None else _small_file(place, parameters)
+    statistics = _statistics(request.statistics)
+    additional = request.additional_file
+    if additional and "://" not in additional and not Path(additional).expanduser().is_file():
+        raise UsageError(f"There is no file {additional}.")
     named = request.images or (named_image(cube_file, small_text(cube_file)),)
     images = tuple(
         image_for(where, place.assets, hosting, sandbox_command=request.sandbox_command)
         for where in named
     )
-    parameters = request.parameters_file
-    additional = request.additional_file
     return cube_manifest(
         CubeParts(
             name=request.name,
             owner=place.owner,
             description=request.description,
             cube_file=cube_file,
-            parameters_file=None if parameters is None else _small_file(place, parameters),
+            parameters_file=parameters_file,
             role=request.role,
             images=images,
             additional_files=asset_for(additional, place.assets, hosting) if additional else None,
-            statistics=_statistics(request.statistics),
+            statistics=statistics,
             resources=request.resources,
             replaces=request.replaces,
         )

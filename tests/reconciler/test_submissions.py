@@ -109,6 +109,20 @@ def test_large_files_are_laid_out_where_they_will_be_hosted(world: World, tmp_pa
         cube_of(world.modeler, request(world, host=out))
 
 
+def test_a_misspelt_small_file_is_told_before_a_large_one_is_touched(
+    world: World, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    hosted = {"host": out, "host_url": "https://files.example/x"}
+    for wrong in (
+        {"parameters_file": str(tmp_path / "no.yaml")},
+        {"additional_file": str(tmp_path / "no.tar.gz")},
+    ):
+        with pytest.raises(UsageError, match=r"There is no file .*no\."):
+            cube_of(world.modeler, request(world, **hosted, **wrong))
+        assert not out.exists() or not list(out.iterdir()), "no image was laid out"
+
+
 @pytest.mark.parametrize(
     ("text", "told"),
     [("[1]", "must map"), ("cases: {type: number}", "cases"), ("cases: 3", "cases")],
