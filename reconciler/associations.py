@@ -94,8 +94,7 @@ def view_association(
         )
     if proposal is not None:
         missing = place.judge(view.tip, proposal.head).waits_for
-        entry = place.repository.tree(proposal.head)[one.path]
-        data = place.repository.blob(entry.oid)
+        data = place.repository.file(proposal.head, one.path) or b""
         digest = digest_of(data)
     return Shown(
         **asdict(one),

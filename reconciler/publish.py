@@ -147,8 +147,8 @@ class _Desk:
                 raise _NothingNewError(None)
             is_open = head is not None and not repository.is_ancestor(head, main)
             parent = head if is_open and head is not None else main
-            there = repository.tree(parent)
-            missing = [item for item in ready if item.path not in there]
+            there = repository.folders(parent)  # its tree as a whole may have a million files
+            missing = [item for item in ready if there.entry(item.path) is None]
             waiting = added(repository, main, parent) if is_open else ()
             if waiting is None:
                 raise RegistryError(

@@ -82,7 +82,9 @@ def test_lists_take_what_is_asked_for_and_never_say_that_there_is_nothing(world:
     assert listed("--mine", by="committee") == listed()
     assert listed("--model_uid", "a") == listed("--model", "modeler/a") == ["modeler/a"]
     assert listed("--data_uid", "chest") == ["hospital/chest"]
-    assert listed("--model_uid", "chest") == []
+    wrong = world.medperf("association", "ls", "--model_uid", "chest", by="hospital")
+    assert wrong.returncode == 2
+    assert "There is no cube 'chest'." in wrong.stderr
     for words, said in (
         (
             ("association", "ls", "--revoked"),
