@@ -59,10 +59,12 @@ def clean(text: object, *, lines: bool = False) -> str:
 
 
 def plain(value: Any) -> Any:
-    """`value` as JSON can say it: dataclasses as objects, paths and enums as text."""
+    """`value` as JSON can say it: dataclasses and named tuples as objects, paths as text."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         fields = dataclasses.fields(value)
         return {item.name: plain(getattr(value, item.name)) for item in fields}
+    if isinstance(value, tuple) and hasattr(value, "_asdict"):
+        return plain(value._asdict())
     if hasattr(value, "model_dump"):
         return value.model_dump(by_alias=True, exclude_none=True, mode="json")
     if isinstance(value, dict):

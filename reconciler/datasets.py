@@ -76,8 +76,15 @@ class LocalDataset:
 
     @property
     def secret(self) -> bytes:
-        """The 32 random bytes that keep the commitment from being guessed."""
-        return (self.path / "secret").read_bytes()
+        """The 32 random bytes that keep the commitment from being guessed; else a DataError."""
+        try:
+            return (self.path / "secret").read_bytes()
+        except OSError as error:
+            raise DataError(
+                f"{self.path / 'secret'} cannot be read ({error.strerror}): without it nobody can "
+                f"tell whether the dataset {self.record.name} is the one that was registered. Put "
+                "it back from a backup, or prepare the data again as a new dataset."
+            ) from error
 
     def commitment(self) -> str:
         """The dataset's commitment, as its manifest publishes it."""

@@ -12,6 +12,7 @@ from ..registry.view import AssociationState, ResultState, View
 from ..schemas.errors import UsageError
 from ..schemas.names import nearest
 from .freshness import freshness
+from .new_results import reviews
 from .plan import PlannedRun, State
 from .suspending import suspended
 from .workplace import Workplace
@@ -148,13 +149,14 @@ def _rejected(place: Workplace, view: View, rejected: Mapping[str, str]) -> Iter
 def _elsewhere(place: Workplace, view: View, uid: str | None) -> Iterator[Explained]:
     """Pairs of other owners' datasets with models of this owner, as the registry tells them.
 
-    Of a model that `uid` names too, whose ever it is: its committee asks so.
+    A committee asks so of others' models too, by a name (`uid`), in the benchmarks that it reviews.
     """
     for ref in sorted(view.benchmarks):
+        named = uid if uid is not None and reviews(view, place.owner, ref) else None
         models = [
             one
             for one in view.associations_of(ref, "models")
-            if one.component.startswith(f"{place.owner}/") or _named(uid, one.component)
+            if one.component.startswith(f"{place.owner}/") or _named(named, one.component)
         ]
         if not models:
             continue

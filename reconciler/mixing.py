@@ -218,7 +218,7 @@ def _declared(file: Path) -> tuple[dict[str, Metric], tuple[tuple[str, ...], ...
     """The metrics of a metrics file, as `benchmark submit --metrics` reads it."""
     from pydantic import TypeAdapter, ValidationError
 
-    if not file.is_file():
+    if file.is_dir() or not file.exists():  # a pipe is as good as a file
         wrong = (
             f"{file} is a folder: name the file" if file.is_dir() else f"There is no file {file}"
         )

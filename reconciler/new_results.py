@@ -60,7 +60,7 @@ def new_results(
     known, newest = indices.get(since), indices.get(until)
     if known is None or newest is None or known >= newest:
         return ()
-    reviews: dict[str, bool] = {}  # which benchmarks are his
+    his: dict[str, bool] = {}  # which benchmarks he reviews
     found: Counter[tuple[str, str, bool]] = Counter()
     for path in _paths(repository, since, until):
         place = classify(path)
@@ -68,15 +68,17 @@ def new_results(
             continue
         mine = place.model.startswith(f"{owner}/")
         if not mine:
-            if place.benchmark not in reviews:
-                reviews[place.benchmark] = _reviews(view, owner, place.benchmark)
-            if not reviews[place.benchmark]:
+            if place.benchmark not in his:
+                his[place.benchmark] = reviews(view, owner, place.benchmark)
+            if not his[place.benchmark]:
                 continue
         state = view.results.get(path)
         if state is None or state.answer == "invalid":
             continue
         withdrawn = state.answer == "withdrawn"
         seen = state.index <= known
+        if withdrawn and _withdrawn_at(view, path, place.dataset) <= known:
+            continue  # told then; another statement came since
         # what came and went between two looks is neither; its commit says when it was complete
         if seen == withdrawn and state.index <= newest:
             found[place.benchmark, place.model if mine else "", withdrawn] += 1
@@ -95,7 +97,14 @@ def _paths(repository: Repository, since: str, until: str) -> set[str]:
     return found
 
 
-def _reviews(view: View, owner: str, benchmark: str) -> bool:
+def _withdrawn_at(view: View, path: str, dataset: str) -> int:
+    """The chain's commit from which on a withdrawn result is one."""
+    owner = dataset.partition("/")[0]
+    said = view.ledger.signatures(path)
+    return min(one.index for one in said if (one.decision, one.owner) == ("revoke", owner))
+
+
+def reviews(view: View, owner: str, benchmark: str) -> bool:
     """Whether a benchmark in force is `owner`'s, or he has a member in its committee."""
     if benchmark not in view.benchmarks:
         return False

@@ -13,7 +13,7 @@ from ..registry import proposals
 from ..registry.paths import classify
 from ..registry.view import View
 from ..schemas.documents import load_as
-from ..schemas.errors import InvalidDocumentError, RegistryError
+from ..schemas.errors import DataError, InvalidDocumentError, RegistryError
 from ..schemas.manifests import Dataset
 from .datasets import LocalDataset
 from .workplace import Workplace
@@ -42,12 +42,20 @@ class Standings:
         """How a dataset of this machine stands; one that is not prepared is nowhere."""
         if not (dataset.path / "content.txt").is_file():
             return Registered("no")
-        return self.known.get(dataset.commitment(), self.other)
+        try:
+            return self.known.get(dataset.commitment(), self.other)
+        except DataError:
+            return Registered("unknown")
 
 
 def standings(place: Workplace, *, say: Say) -> Standings:
     """Where this machine's datasets stand; what cannot be asked is `unknown`, and told by `say`."""
-    here = {one.commitment() for one in place.datasets.prepared()}
+    here = set()
+    for one in place.datasets.prepared():
+        try:
+            here.add(one.commitment())
+        except DataError as error:
+            say(str(error))
     if not here:
         return Standings({}, Registered("no"))
     try:

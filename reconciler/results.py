@@ -156,15 +156,16 @@ def published_names(view: View) -> set[str]:
 
 def _paths(view: View, wanted: Filter) -> list[str]:
     """Where results lie that a filter keeps, as far as their paths tell."""
-    folders = [
-        f"/{ref.replace('/', '__')}/" for ref in (wanted.dataset, wanted.model) if ref is not None
-    ]
+    dataset, model = (ref and ref.replace("/", "__") for ref in (wanted.dataset, wanted.model))
     start = f"results/{wanted.benchmark}/" if wanted.benchmark else "results/"
-    return [
-        path
-        for path in sorted(view.ledger.paths_below(start))
-        if path.endswith(".yaml") and path.count("/") == _DEEP and all(f in path for f in folders)
-    ]
+    found = []
+    for path in sorted(view.ledger.paths_below(start)):
+        if path.endswith(".yaml") and path.count("/") == _DEEP:
+            # a dataset and a model may have the same name: each is looked for in its own folder
+            *_, its_dataset, its_model, _ = path.split("/")
+            if dataset in (None, its_dataset) and model in (None, its_model):
+                found.append(path)
+    return found
 
 
 def _name(path: str) -> str:

@@ -28,7 +28,8 @@ def fault(line: str) -> str:
     words = shlex.split(line, comments=True)
     end = next((at for at, word in enumerate(words) if word in ("|", ">", "&&", ";", "||")), None)
     command: click.Command = cli
-    context = click.Context(command, info_name="medperf")
+    # with its settings: a command makes its help option once, for whoever asks first
+    context = click.Context(command, info_name="medperf", **cli.context_settings)
     rest = iter(words[1:end])
     for word in rest:
         if isinstance(command, click.Group) and not word.startswith("-"):

@@ -107,6 +107,26 @@ def test_a_result_counts_from_the_commit_that_makes_it_valid(publishing: World) 
         assert sum(one.count for one in found) == expected
 
 
+def test_a_withdrawal_is_told_once_whatever_is_said_of_it_later(publishing: World) -> None:
+    world = publishing
+    publish(world)
+    start = world.tip()
+    done = world.medperf("result", "withdraw", "toy.a.chest", "--reason", "odd", "-y")
+    assert done.returncode == 0, done.stderr
+    seen = world.tip()
+    view = world.modeler.view()
+    (path,) = [one for one in view.results if "modeler__a" in one]
+    data = view.result_item(path).data
+    later = world.push(
+        world.committee.statement(path, data, decision="revoke", reason="odd"), by="committee"
+    )
+    place, view = world.modeler, world.modeler.view()
+    assert view.results[path].answer == "withdrawn"
+    for since, until, expected in ((start, seen, 1), (seen, later, 0), (start, later, 1)):
+        found = new_results(place.repository, view, "modeler", since=since, until=until)
+        assert [(one.withdrawn, one.count) for one in found] == [(True, 1)] * expected
+
+
 def test_a_member_of_the_committee_from_elsewhere_is_told(publishing: World) -> None:
     world = publishing
     world.change_settings(committee={"threshold": 1, "members": ["committee/alice", "modeler/max"]})

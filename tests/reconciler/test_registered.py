@@ -65,3 +65,16 @@ def test_where_nothing_is_prepared_nobody_is_asked(world: World) -> None:
     shutil.rmtree(place.datasets.root)
     shutil.move(f"{world.url}", f"{world.url}.away")
     assert standings(place, say=lambda _: None).other == Registered("no")
+
+
+def test_a_dataset_without_its_secret_is_told_and_hides_no_other(world: World) -> None:
+    made, said = another(world, "more"), list[str]()
+    (made.path / "secret").unlink()
+    known = standings(world.hospital, say=said.append)
+    assert known.of(world.dataset()) == Registered("merged", "hospital/chest")
+    assert known.of(made) == Registered("unknown")
+    assert "secret cannot be read (No such file or directory)" in said[0]
+    assert len(said) == 1
+    done = world.medperf("plan")
+    assert done.returncode == 1
+    assert "the dataset more is the one that was registered" in done.stderr

@@ -76,3 +76,16 @@ def test_bytes_and_run_keys_lead_to_their_result(twins: World) -> None:
             "unknown",
             ("the registry has other bytes at its path",),
         )
+
+
+def test_a_model_and_a_dataset_of_one_name_are_not_mixed_up(world: World) -> None:
+    world.add_model("a")
+    world.add_model("chest", owner="hospital")
+    world.set("hospital", "policy.release=automatic")
+    world.reconcile()
+    world.accept("sites/hospital/ward")
+    view = world.committee.view()
+    model = results.published(view, wanted=results.Filter(model="hospital/chest"))
+    assert [one.model for one in model] == ["hospital/chest"]
+    assert len(results.published(view, wanted=results.Filter(dataset="hospital/chest"))) == 3
+    assert results.published(view, wanted=results.Filter(dataset="modeler/a")) == []

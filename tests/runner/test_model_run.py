@@ -145,7 +145,7 @@ def docker_archive(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[P
     folder.joinpath("main.py").write_text(MAIN)
     folder.joinpath("config.py").write_text(CONFIG_MAIN)
     folder.joinpath("Dockerfile").write_text(DOCKERFILE.replace("PYTHON", python))
-    name = f"medperf-test-flows:{os.getpid()}"
+    name = f"medperf-test-model-run:{os.getpid()}"
     subprocess.run(["docker", "build", "--quiet", "--tag", name, folder], check=True)
     subprocess.run(["docker", "save", "--output", folder / "image.tar", name], check=True)
     yield folder / "image.tar", python
